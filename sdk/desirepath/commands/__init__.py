@@ -1,0 +1,1 @@
+"""The commands of the `desirepath` command line that need the SDK alone."""

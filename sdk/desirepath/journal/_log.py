@@ -1,0 +1,614 @@
+"""The log itself: what is promised stands at the head of the package."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+from desirepath.errors import LogError, LogFullError, LogHeldError, LogSyncError
+from desirepath.journal._files import DiskFileSystem, File, FileSystem, Lock
+from desirepath.journal._format import (
+    CURSOR_BYTES,
+    HEADER_BYTES,
+    RECORD_OVERHEAD_BYTES,
+    Position,
+    encode_cursor,
+    encode_header,
+    encode_record,
+    encode_records,
+    parse_records,
+)
+from desirepath.journal._recovery import Segment, find_next, recover, set_aside
+
+__all__ = ["Batch", "Journal"]
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_READ_AHEAD_BYTES: Final = 64 * 1024
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Consecutive records of one segment.
+
+    Parameters
+    ----------
+    records
+        Their payloads; empty where nothing more was to be read.
+    start, end
+        The places before the first and behind the last.
+    """
+
+    records: list[bytes]
+    start: Position
+    end: Position
+
+
+class Journal:
+    """A durable log in a folder of its own; make it with `Journal.open`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        files: FileSystem,
+        lock: Lock,
+        *,
+        max_bytes: int,
+        segment_bytes: int,
+        max_segment_age_s: float | None,
+    ) -> None:
+        self._folder = folder
+        self._files = files
+        self._owner = lock
+        self._max_bytes = max_bytes
+        self._segment_bytes = segment_bytes
+        self._max_segment_age_s = max_segment_age_s
+        self._lock = threading.Lock()
+        self._sync_lock = threading.Lock()
+        self._closed = False
+        self._active: Segment | None = None
+        self._reader: tuple[int, File] | None = None
+        # The segment being read; what would be closed under the reader waits in `_retired`.
+        self._reading: Segment | None = None
+        self._retired: list[File] = []
+
+        found = recover(folder, files)
+        self._segments = found.segments
+        self._cursor = found.cursor
+        self._generation = found.generation
+        self._cursor_file = found.cursor_file
+        self._next_sequence = found.next_sequence
+        self._damaged = found.damaged
+        self._pending_records = sum(segment.records for segment in self._segments.values())
+        self._pending_bytes = sum(segment.end - HEADER_BYTES for segment in self._segments.values())
+        head = self._segments.get(self._cursor.segment)
+        if head is not None:
+            self._pending_records -= self._cursor.index
+            self._pending_bytes -= self._cursor.offset - HEADER_BYTES
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        max_bytes: int = 1 << 30,
+        segment_bytes: int = 4 << 20,
+        max_segment_age_s: float | None = None,
+        files: FileSystem | None = None,
+    ) -> Self:
+        """Open the log in `folder`, making it if need be, and recover what a dead owner left.
+
+        Parameters
+        ----------
+        folder
+            Used by this log alone.
+        max_bytes
+            The bound on bytes that are not acknowledged. On disk there may be up to two segments
+            more: one allocated ahead, one acknowledged in part.
+        segment_bytes
+            A segment is sealed at this size. One that must take a larger write is larger.
+        max_segment_age_s
+            A segment older than this is sealed by the next append.
+        files
+            Stands in for the machine's file system, in tests.
+
+        Raises
+        ------
+        LogHeldError
+            If a living process owns it.
+        LogError
+            If the folder cannot be made, read or written.
+        """
+        folder = Path(folder)
+        files = files or DiskFileSystem()
+        try:
+            files.make_folder(folder)
+            lock = files.lock(folder / "lock")
+        except OSError as error:
+            raise _failed(f"cannot use {folder}", error) from error
+        if lock is None:
+            raise LogHeldError(
+                f"{folder} is in use by another process",
+                hint=f"stop the process named in {folder / 'lock'}, or use another folder",
+            )
+        try:
+            return cls(
+                folder,
+                files,
+                lock,
+                max_bytes=max_bytes,
+                segment_bytes=segment_bytes,
+                max_segment_age_s=max_segment_age_s,
+            )
+        except BaseException as error:
+            lock.release()
+            if isinstance(error, OSError):
+                raise _failed(f"cannot open the log in {folder}", error) from error
+            raise
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def append(self, payload: bytes) -> Position:
+        """Append one record; a killed process does not lose it, a power cut may until `sync`.
+
+        Returns
+        -------
+        Position
+            The place behind the record.
+
+        Raises
+        ------
+        LogFullError
+            If the bound or the disk is full. Nothing was written.
+        """
+        size = len(payload) + RECORD_OVERHEAD_BYTES
+        with self._lock:
+            segment = self._room(size)
+            return self._put(segment, encode_record(payload, segment.seed), 1)
+
+    def append_many(self, payloads: Sequence[bytes]) -> Position:
+        """Append all or none of `payloads`, next to one another, with one write."""
+        size = sum(map(len, payloads)) + RECORD_OVERHEAD_BYTES * len(payloads)
+        with self._lock:
+            segment = self._room(size)
+            return self._put(segment, encode_records(payloads, segment.seed), len(payloads))
+
+    def sync(self) -> Position:
+        """Return when every record appended before the call is durable.
+
+        Several threads may call it; one waits for the other.
+
+        Returns
+        -------
+        Position
+            The place before which everything is durable.
+
+        Raises
+        ------
+        LogSyncError
+            If the disk cannot promise it. The records since the last good `sync` may be lost in
+            a power cut; the log goes on in a new segment.
+        """
+        with self._sync_lock:
+            with self._lock:
+                self._open_or_raise()
+                waiting = [
+                    (segment, segment.file, segment.end)
+                    for segment in self._segments.values()
+                    if segment.file is not None and segment.synced < segment.end
+                ]
+                end = self._end()
+            failure: OSError | None = None
+            for segment, file, written in waiting:
+                try:
+                    file.sync()
+                    if not segment.named:
+                        self._files.sync_folder(self._folder)
+                except OSError as error:
+                    failure = failure or error
+                    self._abandon(segment)
+                    continue
+                with self._lock:
+                    segment.named = True
+                    segment.synced = written
+                    if segment.sealed:
+                        self._retire(segment)
+            if failure is not None:
+                raise LogSyncError(
+                    f"the disk below {self._folder} failed to sync: {failure}",
+                    hint="what was appended since the last sync may be lost; check the disk",
+                ) from failure
+            return end
+
+    def seal(self) -> None:
+        """Close the segment being written, if it holds anything; the next append begins another."""
+        with self._lock:
+            self._open_or_raise()
+            if self._active is not None and self._active.records:
+                self._seal_active()
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def read(
+        self, max_records: int = 1000, max_bytes: int = 1 << 20, *, after: Position | None = None
+    ) -> Batch:
+        """The next records that are not acknowledged, from one segment, without taking them out.
+
+        Parameters
+        ----------
+        max_records, max_bytes
+            Limits of the batch, the second on the sum of the payloads; one record is always read.
+        after
+            Read on from here (a batch's `end`) instead of from what is acknowledged.
+        """
+        with self._lock:
+            self._open_or_raise()
+            place = self._cursor if after is None else max(after, self._cursor)
+        while True:
+            with self._lock:
+                segment, place = self._at(place)
+                if segment is None:
+                    return Batch([], place, place)
+                end = segment.end
+                file = segment.file or self._open_reader(segment)
+                self._reading = segment
+            try:
+                batch = self._read_segment(segment, file, place, end, max_records, max_bytes)
+            finally:
+                with self._lock:
+                    self._reading = None
+                    while self._retired:
+                        self._retired.pop().close()
+            if batch.records:
+                return batch
+            place = batch.end
+
+    def acknowledge(self, position: Position, *, durable: bool = True) -> None:
+        """Everything before `position` is dealt with: note it durably, then remove whole segments.
+
+        Parameters
+        ----------
+        position
+            A batch's `end`.
+        durable
+            False leaves the fsync out while no whole segment is done: cheaper, and after a power
+            cut (not after a killed process) the records since the last fsync are read once more.
+
+        Raises
+        ------
+        LogSyncError
+            If the note could not be made durable. This object goes on behind `position`, but no
+            segment was removed, and after a power cut the records may be read once more.
+        """
+        with self._lock:
+            self._open_or_raise()
+            if position <= self._cursor:
+                return
+            self._forget_before(position)
+            self._generation += 1
+            generation = self._generation
+            done = [
+                segment
+                for sequence, segment in self._segments.items()
+                if sequence < position.segment
+                or (segment.sealed and sequence == position.segment and self._at_end(position))
+            ]
+        try:
+            self._write_cursor(position, generation, durable=durable or bool(done))
+        except OSError as error:
+            if self._cursor_file is not None:
+                self._cursor_file.close()
+                self._cursor_file = None
+            raise LogSyncError(f"cannot note progress in {self._folder}: {error}") from error
+        with self._lock:
+            for segment in done:
+                self._remove(segment)
+
+    @property
+    def cursor(self) -> Position:
+        """The place before which everything is acknowledged."""
+        return self._cursor
+
+    @property
+    def pending_records(self) -> int:
+        """Records that are not acknowledged."""
+        return self._pending_records
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes, with each record's head, that are not acknowledged."""
+        return self._pending_bytes
+
+    @property
+    def damaged(self) -> int:
+        """Stretches of damaged bytes that were set aside since the log was opened."""
+        return self._damaged
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._folder
+
+    def close(self) -> None:
+        """Seal, sync and give the folder to whoever opens it next. Closing twice is no mistake.
+
+        Raises
+        ------
+        LogSyncError
+            If the last records could not be made durable; the log is closed all the same.
+        """
+        if self._closed:
+            return
+        try:
+            self.seal()
+            self.sync()
+        finally:
+            with self._lock:
+                self._closed = True
+                self._active = None
+                for segment in list(self._segments.values()):
+                    if segment.records == 0 or self._cursor >= segment.behind():
+                        with contextlib.suppress(OSError):
+                            self._remove(segment)
+                self._close_files()
+                self._owner.release()
+
+    def forget(self) -> None:
+        """In a forked child: drop the copies of the parent's files, touching nothing of them."""
+        # The locks may have been held by a thread that does not exist in this process.
+        self._lock = threading.Lock()
+        self._sync_lock = threading.Lock()
+        self._closed = True
+        self._close_files()
+        self._owner.forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- private: writing (the lock is held) -----------------------------------------------------
+
+    def _open_or_raise(self) -> None:
+        if self._closed:
+            raise LogError(f"the log in {self._folder} is closed")
+
+    def _room(self, size: int) -> Segment:
+        self._open_or_raise()
+        if self._pending_bytes + size > self._max_bytes:
+            raise LogFullError(
+                f"{self._folder} holds {self._pending_bytes:,} of {self._max_bytes:,} bytes",
+                hint="raise the bound, or see why nothing is taken out",
+            )
+        segment = self._active
+        if (
+            segment is None
+            or segment.end + size > segment.capacity
+            or (
+                self._max_segment_age_s is not None
+                and segment.records
+                and time.monotonic() - segment.begun_s > self._max_segment_age_s
+            )
+        ):
+            segment = self._begin(size)
+        return segment
+
+    def _put(self, segment: Segment, data: bytes, records: int) -> Position:
+        file = segment.file
+        if file is None:
+            raise LogError(f"{segment.path} is not open")
+        try:
+            file.write(segment.end, data)
+        except OSError as error:
+            # Cut back what may have been written in part: behind torn bytes nothing may follow.
+            with contextlib.suppress(OSError):
+                self._seal_active()
+            raise _failed(f"cannot write to {segment.path}", error) from error
+        segment.end += len(data)
+        segment.records += records
+        self._pending_bytes += len(data)
+        self._pending_records += records
+        return segment.behind()
+
+    def _begin(self, size: int) -> Segment:
+        sequence = self._next_sequence
+        path = self._folder / f"{sequence:016x}.log"
+        capacity = max(self._segment_bytes, HEADER_BYTES + size)
+        header = encode_header(sequence, time.time_ns() // 1_000_000)
+        try:
+            file = self._files.create(path, capacity)
+        except OSError as error:
+            raise _failed(f"cannot make {path}", error) from error
+        try:
+            file.write(0, header)
+        except OSError as error:
+            file.close()
+            with contextlib.suppress(OSError):
+                self._files.unlink(path)
+            raise _failed(f"cannot write to {path}", error) from error
+        # Only now: without a new segment the old one stays as it is.
+        if self._active is not None:
+            self._seal_active()
+        self._next_sequence += 1
+        segment = Segment(
+            sequence=sequence,
+            path=path,
+            seed=int.from_bytes(header[-4:], "little"),
+            file=file,
+            capacity=capacity,
+            end=HEADER_BYTES,
+            begun_s=time.monotonic(),
+        )
+        self._segments[sequence] = segment
+        self._active = segment
+        return segment
+
+    def _seal_active(self) -> None:
+        segment, self._active = self._active, None
+        if segment is None:
+            return
+        segment.sealed = True
+        if segment.file is not None:
+            with contextlib.suppress(OSError):
+                # Gives the space allocated ahead back; the zeros would do no harm.
+                segment.file.truncate(segment.end)
+
+    def _abandon(self, segment: Segment) -> None:
+        with self._lock:
+            if segment is self._active:
+                self._seal_active()
+            # Never asked again: a second fsync on this descriptor would report success.
+            segment.sealed = True
+            self._retire(segment)
+
+    def _retire(self, segment: Segment) -> None:
+        """Close the segment's file, now or when its reader is done (lock held)."""
+        file, segment.file = segment.file, None
+        if file is None:
+            return
+        if segment is self._reading:
+            self._retired.append(file)
+            return
+        with contextlib.suppress(OSError):
+            file.close()
+
+    def _end(self) -> Position:
+        last = max(self._segments, default=None)
+        return self._cursor if last is None else max(self._segments[last].behind(), self._cursor)
+
+    # -- private: reading ------------------------------------------------------------------------
+
+    def _at(self, place: Position) -> tuple[Segment | None, Position]:
+        """The segment that holds the next record at or behind `place`, and where (lock held)."""
+        for sequence, segment in self._segments.items():
+            if sequence < place.segment:
+                continue
+            start = Position(sequence, HEADER_BYTES, 0) if sequence > place.segment else place
+            if start.offset < segment.end:
+                return segment, start
+            place = max(place, segment.behind())
+        return None, place
+
+    def _open_reader(self, segment: Segment) -> File:
+        if self._reader is not None:
+            if self._reader[0] == segment.sequence:
+                return self._reader[1]
+            self._reader[1].close()
+            self._reader = None
+        file = self._files.open(segment.path)
+        self._reader = (segment.sequence, file)
+        return file
+
+    def _read_segment(
+        self,
+        segment: Segment,
+        file: File,
+        place: Position,
+        end: int,
+        max_records: int,
+        max_bytes: int,
+    ) -> Batch:
+        offset = place.offset
+        index = place.index
+        size = min(end - offset, max_bytes + _READ_AHEAD_BYTES)
+        while True:
+            data = file.read(offset, size)
+            records, used, wanted = parse_records(data, segment.seed, max_records, max_bytes)
+            if records:
+                stop = Position(segment.sequence, offset + used, index + len(records))
+                return Batch(records, place, stop)
+            if len(data) < wanted <= end - offset and len(data) == size:
+                size = wanted
+                continue
+            resume = find_next(file, segment, offset, end)
+            if offset not in segment.gaps:
+                segment.gaps[offset] = resume
+                self._damaged += set_aside(self._files, segment, file, offset, resume)
+            offset = resume
+            if offset >= end:
+                stop = Position(segment.sequence, end, segment.records)
+                return Batch([], place, stop)
+            size = min(end - offset, max_bytes + _READ_AHEAD_BYTES)
+
+    # -- private: acknowledging ------------------------------------------------------------------
+
+    def _forget_before(self, position: Position) -> None:
+        """Move the cursor and count what lies before it as dealt with (lock held)."""
+        for sequence, segment in self._segments.items():
+            if sequence < self._cursor.segment or sequence > position.segment:
+                continue
+            low_bytes, low_records = HEADER_BYTES, 0
+            if sequence == self._cursor.segment:
+                low_bytes, low_records = self._cursor.offset, self._cursor.index
+            high_bytes, high_records = segment.end, segment.records
+            if sequence == position.segment:
+                high_bytes, high_records = position.offset, position.index
+            self._pending_bytes -= max(0, high_bytes - low_bytes)
+            self._pending_records -= max(0, high_records - low_records)
+        self._cursor = position
+
+    def _write_cursor(self, position: Position, generation: int, *, durable: bool) -> None:
+        offset, slot = encode_cursor(position, generation)
+        if self._cursor_file is not None:
+            self._cursor_file.write(offset, slot)
+            if durable:
+                self._cursor_file.sync()
+            return
+        path = self._folder / "cursor"
+        fresh = self._folder / "cursor.new"
+        self._files.unlink(fresh)
+        file = self._files.create(fresh, CURSOR_BYTES)
+        try:
+            file.write(offset, slot)
+            file.sync()
+            self._files.rename(fresh, path)
+            self._files.sync_folder(self._folder)
+        except BaseException:
+            file.close()
+            raise
+        self._cursor_file = file
+
+    def _at_end(self, position: Position) -> bool:
+        segment = self._segments.get(position.segment)
+        return segment is None or position.offset >= segment.end
+
+    def _remove(self, segment: Segment) -> None:
+        """Unlink a segment whose records are all acknowledged (lock held)."""
+        del self._segments[segment.sequence]
+        if segment is self._active:
+            self._active = None
+        self._retire(segment)
+        if self._reader is not None and self._reader[0] == segment.sequence:
+            self._reader[1].close()
+            self._reader = None
+        with contextlib.suppress(OSError):
+            # Should it stay, the cursor makes the next owner remove it.
+            self._files.unlink(segment.path)
+
+    def _close_files(self) -> None:
+        for segment in self._segments.values():
+            self._retire(segment)
+        for file in (self._cursor_file, self._reader[1] if self._reader else None):
+            if file is not None:
+                with contextlib.suppress(OSError):
+                    file.close()
+        self._cursor_file = None
+        self._reader = None
+
+
+def _failed(message: str, error: OSError) -> LogError:
+    if error.errno in _FULL:
+        return LogFullError(f"{message}: the disk is full", hint="free space on that disk")
+    return LogError(f"{message}: {error.strerror or error}", hint="check the folder's permissions")
