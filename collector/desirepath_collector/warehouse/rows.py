@@ -9,6 +9,7 @@ Times are milliseconds since the Unix epoch, UTC; an absent id is the empty stri
 from __future__ import annotations
 
 import msgspec
+
 from desirepath.plan.violations import Violation
 
 __all__ = ["EventRow", "QuarantineRow"]

@@ -1,0 +1,118 @@
+-- What the collector writes. Everything an analyst reads is a view over these.
+
+CREATE TABLE IF NOT EXISTS events
+(
+    message_id String COMMENT 'Made once by the client; the identity of the event, whatever is retried' CODEC(ZSTD(1)),
+    kind LowCardinality(String) COMMENT 'The call: track, identify, page, screen, group or alias',
+    event LowCardinality(String) COMMENT 'Name of the event in the tracking plan; empty for identify, group and alias',
+    user_id String COMMENT 'The id the application knows the person by; empty while unknown' CODEC(ZSTD(1)),
+    anonymous_id String COMMENT 'The id of the device or browser; empty if the client sent none' CODEC(ZSTD(1)),
+    previous_id String COMMENT 'alias only: the id that user_id replaces' CODEC(ZSTD(1)),
+    group_id String COMMENT 'The account, team or company that the event belongs to' CODEC(ZSTD(1)),
+    session_id String COMMENT 'The session as the client counts it' CODEC(ZSTD(1)),
+    timestamp DateTime64(3, 'UTC') COMMENT 'When it happened, corrected for the skew of the client''s clock' CODEC(DoubleDelta, ZSTD(1)),
+    original_timestamp DateTime64(3, 'UTC') COMMENT 'When it happened by the client''s clock; the same in every retry' CODEC(DoubleDelta, ZSTD(1)),
+    sent_at DateTime64(3, 'UTC') COMMENT 'When the client sent it, by the client''s clock' CODEC(DoubleDelta, ZSTD(1)),
+    received_at DateTime64(3, 'UTC') COMMENT 'When the collector took it' CODEC(DoubleDelta, ZSTD(1)),
+    source LowCardinality(String) COMMENT 'The source (write key) it came through',
+    plan LowCardinality(String) COMMENT 'Name of the tracking plan it was checked against',
+    plan_version LowCardinality(String) COMMENT 'Version of that plan',
+    properties Map(LowCardinality(String), String) DEFAULT JSONExtractKeysAndValues(properties_json, 'String')::Map(LowCardinality(String), String) COMMENT 'Properties (traits of identify and group): strings as they are, other values as JSON text, null left out' CODEC(ZSTD(1)),
+    context Map(LowCardinality(String), String) DEFAULT JSONExtractKeysAndValues(context_json, 'String')::Map(LowCardinality(String), String) COMMENT 'Context, nested names joined with dots: page.url, campaign.source; values as in properties' CODEC(ZSTD(1)),
+    violations Array(Tuple(code LowCardinality(String), pointer String, expected String, found String)) COMMENT 'What the plan''s policy let through' CODEC(ZSTD(1)),
+    distinct_id String MATERIALIZED if(user_id != '', user_id, anonymous_id) COMMENT 'The id that the person is looked up by' CODEC(ZSTD(1)),
+    properties_json String EPHEMERAL '{}' COMMENT 'Insert only: properties as one JSON object',
+    context_json String EPHEMERAL '{}' COMMENT 'Insert only: context as one flat JSON object',
+    INDEX timestamp_range timestamp TYPE minmax GRANULARITY 1
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(original_timestamp)
+ORDER BY (event, toDate(original_timestamp), distinct_id, original_timestamp, message_id)
+SETTINGS non_replicated_deduplication_window = 1000
+COMMENT 'Every accepted event, once or more: read resolved_events, or the view of one event';
+
+CREATE TABLE IF NOT EXISTS quarantine
+(
+    message_id String COMMENT 'The client''s id of the event' CODEC(ZSTD(1)),
+    kind LowCardinality(String) COMMENT 'The call: track, identify, page, screen, group or alias',
+    event LowCardinality(String) COMMENT 'Name of the event as it was sent',
+    user_id String COMMENT 'As it was sent; empty if none' CODEC(ZSTD(1)),
+    anonymous_id String COMMENT 'As it was sent; empty if none' CODEC(ZSTD(1)),
+    received_at DateTime64(3, 'UTC') COMMENT 'When the collector took it',
+    sent_at DateTime64(3, 'UTC') COMMENT 'When the client sent it, by the client''s clock',
+    source LowCardinality(String) COMMENT 'The source (write key) it came through',
+    plan LowCardinality(String) COMMENT 'Name of the tracking plan it broke',
+    plan_version LowCardinality(String) COMMENT 'Version of that plan',
+    violations Array(Tuple(code LowCardinality(String), pointer String, expected String, found String)) COMMENT 'Every way in which it broke the plan' CODEC(ZSTD(1)),
+    payload String COMMENT 'The event''s JSON, personal data already hashed or dropped' CODEC(ZSTD(3))
+)
+ENGINE = ReplacingMergeTree(received_at)
+ORDER BY (event, message_id)
+SETTINGS non_replicated_deduplication_window = 1000
+COMMENT 'Events that broke their plan, with the reasons; mended and replayed by `desirepath quarantine replay`';
+
+CREATE TABLE IF NOT EXISTS traits
+(
+    user_id String COMMENT 'The user id the trait was set for; empty while unknown' CODEC(ZSTD(1)),
+    anonymous_id String COMMENT 'The anonymous id the trait was set for' CODEC(ZSTD(1)),
+    trait LowCardinality(String) COMMENT 'Name of the trait in the tracking plan',
+    value String COMMENT 'Strings as they are, other values as JSON text' CODEC(ZSTD(1)),
+    timestamp DateTime64(3, 'UTC') COMMENT 'When it was set' CODEC(DoubleDelta, ZSTD(1)),
+    message_id String COMMENT 'The identify that set it' CODEC(ZSTD(1)),
+    distinct_id String MATERIALIZED if(user_id != '', user_id, anonymous_id) COMMENT 'The id that the person is looked up by' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (trait, distinct_id, message_id)
+SETTINGS non_replicated_deduplication_window = 1000
+COMMENT 'Every value that every trait ever had; read resolved_traits for the latest of each person';
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS traits_from_events TO traits AS
+SELECT user_id, anonymous_id, pair.1 AS trait, pair.2 AS value, timestamp, message_id
+FROM events
+ARRAY JOIN CAST(properties, 'Array(Tuple(String, String))') AS pair
+WHERE kind = 'identify';
+
+CREATE TABLE IF NOT EXISTS identity_links
+(
+    id String COMMENT 'One of the two ids' CODEC(ZSTD(1)),
+    other String COMMENT 'The other one' CODEC(ZSTD(1)),
+    relation LowCardinality(String) COMMENT 'What id is to other: device (anonymous id identified as other), owner (the reverse) or alias',
+    first_at SimpleAggregateFunction(min, DateTime64(3, 'UTC')) COMMENT 'The earliest identify or alias that says so'
+)
+ENGINE = AggregatingMergeTree
+ORDER BY (id, other, relation)
+SETTINGS non_replicated_deduplication_window = 1000
+COMMENT 'Which ids were said to be the same person, in both directions';
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS identity_links_from_events TO identity_links AS
+SELECT link.1 AS id, link.2 AS other, link.3 AS relation, original_timestamp AS first_at
+FROM events
+ARRAY JOIN if(
+    kind = 'alias',
+    [(previous_id, user_id, 'alias'), (user_id, previous_id, 'alias')],
+    [(anonymous_id, user_id, 'device'), (user_id, anonymous_id, 'owner')]
+) AS link
+WHERE kind IN ('identify', 'alias') AND link.1 != '' AND link.2 != '' AND link.1 != link.2;
+
+CREATE TABLE IF NOT EXISTS identities
+(
+    id String COMMENT 'A user id or anonymous id' CODEC(ZSTD(1)),
+    person_id String COMMENT 'The person it belongs to' CODEC(ZSTD(1)),
+    version UInt64 COMMENT 'Nanoseconds since 1970 when this was decided; the latest counts'
+)
+ENGINE = ReplacingMergeTree(version)
+ORDER BY id
+SETTINGS non_replicated_deduplication_window = 1000
+COMMENT 'Ids that belong to a person of another name; an id that is not here is its own person';
+
+CREATE TABLE IF NOT EXISTS plans
+(
+    name String COMMENT 'Name of the tracking plan',
+    version String COMMENT 'major.minor.patch',
+    digest String COMMENT 'SHA-256 of the source, hexadecimal',
+    source String COMMENT 'The YAML, with its includes resolved' CODEC(ZSTD(3)),
+    published_at DateTime64(3, 'UTC') COMMENT 'When it was published; the latest of all is the live plan'
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (published_at, name, version, digest)
+COMMENT 'Every tracking plan that was published here';

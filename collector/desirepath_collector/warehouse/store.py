@@ -1,0 +1,267 @@
+"""The warehouse: what the rest of Desirepath calls.
+
+One object for an embedded folder and for a ClickHouse server. The owner opens it with
+`Warehouse.open`, which brings the schema up to date and may write; everybody else uses `connect`,
+which cannot. Inserts carry a token: the same token inserts once, whatever was answered before.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlsplit
+
+import pyarrow as pa
+from clickhouse_connect.driver.binding import quote_identifier
+
+from desirepath.errors import WarehouseError
+from desirepath_collector.warehouse import encode
+from desirepath_collector.warehouse.engine import Handles, embedded, is_url, over_http, settings_of
+from desirepath_collector.warehouse.folder import WAREHOUSE_NAME, FolderLock, read_server_file
+from desirepath_collector.warehouse.people import attribute
+from desirepath_collector.warehouse.rows import EventRow, QuarantineRow
+from desirepath_collector.warehouse.schema import migrate
+from desirepath_collector.warehouse.sql import Sql
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from desirepath.plan import Plan
+
+__all__ = ["DEFAULT_DATABASE", "Warehouse", "connect"]
+
+DEFAULT_DATABASE: Final = "desirepath"
+
+_INSERT_SETTINGS: Final[dict[str, str | int]] = {
+    # A batch of clients with broken clocks, or an import of history, spans many months.
+    "throw_on_max_partitions_per_insert_block": 0,
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    # One block an insert, so that the token covers all of it or nothing.
+    "max_insert_block_size": 10_000_000,
+    "min_insert_block_size_rows": 0,
+    "min_insert_block_size_bytes": 0,
+    "async_insert": 0,
+}
+
+
+class Warehouse:
+    """Tables of events, people and plans in ClickHouse. Make one with `open` or `connect`.
+
+    Attributes
+    ----------
+    database
+        The database whose tables statements name without a prefix.
+    """
+
+    def __init__(
+        self, handles: Handles, *, database: str, lock: FolderLock | None, path: Path | None = None
+    ) -> None:
+        self.database = database
+        self.path = path
+        self._handles = handles
+        self._lock = lock
+        self._writing = threading.Lock()
+
+    @classmethod
+    def open(cls, target: str | os.PathLike[str], database: str = DEFAULT_DATABASE) -> Warehouse:
+        """Open as the owner: make what is missing, bring the schema up to date, allow writing.
+
+        Parameters
+        ----------
+        target
+            A data folder (the engine then runs in this process), or the URL of a server.
+        database
+            The database; a server URL's path goes before it.
+
+        Raises
+        ------
+        WarehouseHeldError
+            If another living process holds the folder.
+        WarehouseError
+            If ClickHouse cannot be reached, refuses, or has a newer schema.
+        """
+        text = os.fspath(target)
+        lock = path = None
+        if is_url(text):
+            database = urlsplit(text).path.strip("/") or database
+            bootstrap = Handles(over_http(text, "default", read_only=False))
+            handles = Handles(over_http(text, database, read_only=False))
+        else:
+            folder = Path(text)
+            path = folder / WAREHOUSE_NAME
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise WarehouseError(
+                    f"the data folder {folder} cannot be made: {error.strerror}",
+                    hint="choose another one with --data",
+                ) from error
+            lock = FolderLock(folder)
+            bootstrap = Handles(embedded(str(path), "default", read_only=False))
+            handles = Handles(embedded(str(path), database, read_only=False))
+        try:
+            with bootstrap.borrow() as client:
+                client.command(f"CREATE DATABASE IF NOT EXISTS {quote_identifier(database)}")
+            with handles.borrow() as client:
+                migrate(client)
+        except BaseException:
+            handles.close()
+            if lock:
+                lock.release()
+            raise
+        finally:
+            bootstrap.close()
+        return cls(handles, database=database, lock=lock, path=path)
+
+    def query(self, sql: Sql) -> pa.Table:
+        """Run one reading statement; its result as an Arrow table."""
+        with self._handles.borrow() as client:
+            return client.query_arrow(
+                sql.text, parameters=dict(sql.params), settings=settings_of(sql.settings)
+            )
+
+    def query_df(self, sql: Sql) -> pd.DataFrame:
+        """Run one reading statement; its result as a pandas frame."""
+        frame: pd.DataFrame = self.query(sql).to_pandas()
+        return frame
+
+    def command(self, sql: Sql) -> Any:
+        """Run one statement that returns nothing, or a single value."""
+        with self._handles.borrow() as client:
+            return client.command(
+                sql.text, parameters=dict(sql.params), settings=settings_of(sql.settings)
+            )
+
+    def insert_events(self, rows: Sequence[EventRow], token: str) -> None:
+        """Insert `rows`, once for each `token`, and attribute the people they introduce.
+
+        The caller freezes a batch before the first attempt and repeats it whole: the same token
+        always goes with the same rows.
+        """
+        if not rows:
+            return
+        self._insert("events", encode.EVENT_COLUMNS, encode.events(rows), token)
+        touched = {
+            identifier
+            for row in rows
+            if row.kind in ("identify", "alias")
+            for identifier in (row.user_id, row.anonymous_id, row.previous_id)
+            if identifier
+        }
+        if touched:
+            with self._writing, self._handles.borrow() as client:
+                attribute(client, touched)
+
+    def insert_quarantine(self, rows: Sequence[QuarantineRow], token: str) -> None:
+        """Insert `rows` into the quarantine, once for each `token`."""
+        if rows:
+            self._insert("quarantine", encode.QUARANTINE_COLUMNS, encode.quarantine(rows), token)
+
+    def publish(self, plan: Plan) -> None:
+        """Make `plan` the live plan. Publishing what is live already changes nothing."""
+        with self._writing, self._handles.borrow() as client:
+            live = client.query(_LIVE_PLAN).result_rows
+            if live and live[0][1] == plan.digest:
+                return
+            # Strictly later than the last, whatever the clock says.
+            newest = live[0][2] if live else 0
+            at = max(time.time_ns() // 1_000_000, newest + 1)
+            client.insert(
+                "plans",
+                [[plan.name, plan.version, plan.digest, plan.source.decode(), at]],
+                column_names=["name", "version", "digest", "source", "published_at"],
+                column_type_names=["String", "String", "String", "String", "DateTime64(3, 'UTC')"],
+            )
+
+    def plan(self) -> Plan | None:
+        """The live plan: the one that was published last; None before the first."""
+        from desirepath.plan import Plan
+
+        with self._handles.borrow() as client:
+            live = client.query(_LIVE_PLAN).result_rows
+        return Plan.parse(live[0][0], path="the published plan") if live else None
+
+    def close(self) -> None:
+        """Let go of the engine and of the folder."""
+        self._handles.close()
+        if self._lock:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> Warehouse:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _insert(self, table: str, columns: Sequence[str], data: pa.Table, token: str) -> None:
+        with self._handles.borrow() as client:
+            client.raw_insert(
+                table,
+                column_names=columns,
+                insert_block=encode.arrow_stream(data),
+                fmt="ArrowStream",
+                settings={**_INSERT_SETTINGS, "insert_deduplication_token": token},
+            )
+
+
+_LIVE_PLAN: Final = """
+SELECT source, digest, toUnixTimestamp64Milli(published_at)
+FROM plans
+ORDER BY published_at DESC, name, version
+LIMIT 1
+"""
+
+
+def connect(target: str | os.PathLike[str], database: str = DEFAULT_DATABASE) -> Warehouse:
+    """Open for reading.
+
+    Parameters
+    ----------
+    target
+        A data folder, also while a server holds it (its ClickHouse port is used then), or
+        `http(s)://user:password@host:8123/database`.
+    database
+        The database; a server URL's path goes before it.
+
+    Raises
+    ------
+    WarehouseError
+        If there is no warehouse, or it cannot be reached.
+    """
+    text = os.fspath(target)
+    if is_url(text):
+        database = urlsplit(text).path.strip("/") or database
+        return _probed(Handles(over_http(text, database, read_only=True)), database)
+    folder = Path(text)
+    path = folder / WAREHOUSE_NAME
+    if not path.is_dir():
+        raise WarehouseError(
+            f"no warehouse at {folder}", hint=f"run `desirepath serve --data {folder}`"
+        )
+    if not FolderLock.held_here(folder) and (server := read_server_file(folder)):
+        user, password = quote(server.user, safe=""), quote(server.password, safe="")
+        url = server.clickhouse.replace("://", f"://{user}:{password}@", 1)
+        return _probed(Handles(over_http(url, database, read_only=True)), database)
+    lock = FolderLock(folder)
+    try:
+        return _probed(Handles(embedded(str(path), database, read_only=True)), database, lock, path)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _probed(
+    handles: Handles, database: str, lock: FolderLock | None = None, path: Path | None = None
+) -> Warehouse:
+    warehouse = Warehouse(handles, database=database, lock=lock, path=path)
+    try:
+        warehouse.query(Sql("SELECT 1 FROM migrations LIMIT 1"))
+    except BaseException:
+        handles.close()
+        raise
+    return warehouse
