@@ -1,0 +1,89 @@
+"""What becomes of values marked `pii` before anything touches a disk.
+
+`hash` replaces the value by its HMAC-SHA-256 in hex, keyed with the settings' key, so that equal
+people stay equal without being readable; without a key it is replaced by `"[pii]"`, because an
+unkeyed hash of an e-mail address is looked up in seconds. `drop` removes it, `keep` leaves it.
+Doing it twice is the same as doing it once: the collector gets what the SDK has hashed already,
+knows both forms again, and neither checks nor hashes them a second time.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from desirepath.errors import SettingsError
+from desirepath.plan.wire import encode
+
+__all__ = ["MIN_KEY_BYTES", "REDACTED", "Treatment", "hash_value", "is_protected"]
+
+MIN_KEY_BYTES: Final = 16
+"""The shortest key that is taken."""
+
+REDACTED: Final = "[pii]"
+"""What stands for a hashed value where no key is configured, and in `Violation.found`."""
+
+_HASHED = re.compile(r"[0-9a-f]{64}")
+
+
+def is_protected(value: Any) -> bool:
+    """Whether this is the outcome of `hash` already."""
+    return type(value) is str and (value == REDACTED or _HASHED.fullmatch(value) is not None)
+
+
+def check_key(key: bytes | None) -> None:
+    """Refuse a key that is too short to protect anything."""
+    if key is not None and len(key) < MIN_KEY_BYTES:
+        raise SettingsError(
+            f"the pii key has {len(key)} bytes",
+            hint=f"set DESIREPATH_PII_KEY to at least {MIN_KEY_BYTES} random bytes",
+        )
+
+
+def hash_value(value: Any, key: bytes | None) -> Any:
+    """The keyed hash of a value: a string's UTF-8, anything else's JSON; null stays null."""
+    if value is None or is_protected(value):
+        return value
+    if key is None:
+        return REDACTED
+    message = value.encode() if type(value) is str else encode(value)
+    return hmac.digest(key, message, "sha256").hex()
+
+
+class Treatment:
+    """What to do with one value: its own `pii`, or that of the values nested in it."""
+
+    __slots__ = ("items", "pii", "properties")
+
+    def __init__(
+        self,
+        pii: str | None,
+        properties: Mapping[str, Treatment] | None = None,
+    ) -> None:
+        self.pii = pii
+        self.properties = properties or {}
+
+    @classmethod
+    def of(cls, schema: Mapping[str, Any], pii: str | None) -> Treatment | None:
+        """The treatment a property's schema asks for; None if nothing in it is personal."""
+        nested = {
+            name: treatment
+            for name, child in schema.get("properties", {}).items()
+            if (treatment := cls.of(child, child.get("pii"))) is not None
+        }
+        return cls(pii, nested) if pii or nested else None
+
+    def apply(self, holder: dict[str, Any], name: str, key: bytes | None) -> None:
+        """Treat `holder[name]` in place."""
+        if self.pii == "drop":
+            del holder[name]
+        elif self.pii == "hash":
+            holder[name] = hash_value(holder[name], key)
+        else:
+            value = holder[name]
+            if self.properties and type(value) is dict:
+                for child, treatment in self.properties.items():
+                    if child in value:
+                        treatment.apply(value, child, key)
