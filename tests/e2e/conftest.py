@@ -67,13 +67,13 @@ def read_json(*words: str, cwd: Path | None = None) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Call the command line."""
     return run_cli
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cli_json() -> Callable[..., Any]:
     """Call the command line with `--json`."""
     return read_json

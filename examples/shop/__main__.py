@@ -1,0 +1,53 @@
+"""Run the sample shop: half a year of simulated visitors, sent through the SDK over real HTTP.
+
+    python examples/shop --endpoint http://127.0.0.1:8000 --write-key dev
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+
+from desirepath import Tracker
+from desirepath.resources import starter_plan
+from rich.progress import track as progress
+from shop import Shop
+from visitors import history, visitors
+
+
+def main() -> int:
+    """Simulate, send, and say what became of it."""
+    parser = argparse.ArgumentParser(prog="examples/shop", description=__doc__)
+    parser.add_argument("--endpoint", default="http://127.0.0.1:8000")
+    parser.add_argument("--write-key", default="dev")
+    parser.add_argument("--visitors", type=int, default=3000)
+    parser.add_argument("--days", type=int, default=180)
+    parser.add_argument("--seed", type=int, default=7)
+    args = parser.parse_args()
+    logging.basicConfig(format="%(message)s", level=logging.ERROR)
+
+    # The last whole hour: whatever the clock says, all that is simulated lies in the past.
+    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    people = visitors(args.visitors, seed=args.seed, start=end - timedelta(days=args.days), end=end)
+    actions = history(people, seed=args.seed, end=end)
+
+    with (
+        tempfile.TemporaryDirectory() as queue,
+        Tracker(
+            args.endpoint, write_key=args.write_key, plan=starter_plan("shop"), queue_dir=queue
+        ) as tracker,
+    ):
+        shop = Shop(tracker)
+        for action in progress(actions, f"{args.visitors:,} visitors use the shop"):
+            shop.handle(action)
+        if not tracker.flush(timeout=120):
+            print(f"not everything was delivered: {tracker.stats()}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
