@@ -1,0 +1,326 @@
+"""The collector, put together: what starts in which order, and stops in the other.
+
+Start: data folder, plan, warehouse, spool, loader, then the ports. So a request is only ever
+taken when it can be made durable. Stop: new requests are turned away with 503, those in flight
+end, the spool is loaded as far as the time allows and sealed, then the ports close. A ClickHouse
+server that is away does not keep the collector from starting: events wait in the spool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import importlib
+import importlib.util
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from desirepath.errors import DesirepathError, SettingsError, WarehouseError
+from desirepath.plan import Plan
+from desirepath_collector.admit import Admitter
+from desirepath_collector.http.intake import Intake
+from desirepath_collector.http.routes import make_app
+from desirepath_collector.loader import Loader
+from desirepath_collector.plans import Plans, load_plan, pii_key
+from desirepath_collector.settings import Settings
+from desirepath_collector.spool import Spool
+from desirepath_collector.telemetry import Telemetry
+from desirepath_collector.warehouse import (
+    EventRow,
+    QuarantineRow,
+    ServerFile,
+    Warehouse,
+    remove_server_file,
+    write_server_file,
+)
+
+__all__ = ["Collector", "running"]
+
+log = logging.getLogger("desirepath")
+
+_READER: Final = "desirepath"
+"""ClickHouse user of other processes on this machine, its password made anew at each start."""
+
+
+class Collector:
+    """A collector in this process.
+
+    Parameters
+    ----------
+    settings
+        All of it.
+
+    Attributes
+    ----------
+    url, clickhouse_url
+        Where it listens, once started; the second is empty if ClickHouse is a server of its own.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.folder = Path(settings.data)
+        self.telemetry = Telemetry()
+        self.url = ""
+        self.clickhouse_url = ""
+        self.store: WarehouseStore
+        self.plans: Plans
+        self.intake: Intake
+        self._loader: Loader
+        self._spool: Spool
+        self._readers: dict[str, str] = {}
+        self._exit = contextlib.AsyncExitStack()
+
+    async def start(self) -> None:
+        """Start all parts; on a failure those that had started are stopped again.
+
+        Raises
+        ------
+        DesirepathError
+            One message that says what is in the way: the plan, the folder, a port.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        settings = self.settings
+        loop = asyncio.get_running_loop()
+        plan = load_plan(settings.plan) if settings.plan else None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"the data folder {self.folder} cannot be made: {error.strerror}",
+                hint="choose another one with --data",
+            ) from None
+        self.plans = Plans(pii_key(settings.pii_key, self.folder))
+
+        self.store = WarehouseStore(settings.clickhouse or settings.data, settings.database)
+        self._exit.callback(self.store.close)
+        await loop.run_in_executor(None, self.store.open)
+        if plan is not None:
+            self.plans.go_live(plan)
+            self.store.publish(plan)
+        elif (live := await loop.run_in_executor(None, self.store.plan)) is not None:
+            self.plans.go_live(live)
+
+        spool_folder = self.folder / "spool"
+        spool_folder.mkdir(exist_ok=True)
+        self._spool = Spool.open(
+            spool_folder / "0",
+            max_bytes=settings.spool_max_bytes,
+            on_commit=lambda: self._loader.notify(),
+        )
+        self._exit.push_async_callback(self._spool.close)
+        self._loader = Loader(
+            self._spool.journal, self.store, spool_folder / "0.frozen", settings, self.telemetry
+        )
+        self._loader.start()
+        self._exit.push_async_callback(
+            lambda: loop.run_in_executor(None, self._loader.stop, settings.stop_timeout_s)
+        )
+        journal = self._spool.journal
+        gauge = self.telemetry.gauge
+        gauge("desirepath_spool_bytes", "Waiting in the spool.", lambda: journal.pending_bytes)
+        gauge("desirepath_spool_records", "Waiting requests.", lambda: journal.pending_records)
+        gauge("desirepath_spool_damaged", "Damaged stretches set aside.", lambda: journal.damaged)
+
+        self._readers = {
+            f"Bearer {token}": name for name, token in settings.effective_readers().items()
+        }
+        admitter = Admitter(self.plans, settings)
+        self.intake = Intake(settings, admitter, self._spool, self.telemetry)
+        await self._listen()
+
+    async def _listen(self) -> None:
+        settings = self.settings
+        runner = web.AppRunner(
+            make_app(self),
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=settings.idle_timeout_s,
+            shutdown_timeout=settings.stop_timeout_s,
+            handle_signals=False,
+        )
+        await runner.setup()
+        self._exit.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, settings.host, settings.port, reuse_address=True)
+        with _port_message(settings.host, settings.port, "--port"):
+            await site.start()
+        self.url = _url(settings.host, runner.addresses[0][1])
+        password = secrets.token_urlsafe(24)
+        if not settings.clickhouse and importlib.util.find_spec(
+            "desirepath_collector.clickhouse_http"
+        ):
+            door = await self._open_clickhouse_door(password)
+            self.clickhouse_url = _url(settings.host, door.port)
+        write_server_file(
+            self.folder,
+            ServerFile(
+                os.getpid(),
+                self.url,
+                self.clickhouse_url or settings.clickhouse,
+                _READER,
+                password,
+            ),
+        )
+        self._exit.callback(remove_server_file, self.folder)
+
+    async def _open_clickhouse_door(self, password: str) -> Any:
+        clickhouse_http = importlib.import_module("desirepath_collector.clickhouse_http")
+        settings = self.settings
+        users = {**settings.effective_readers(), _READER: password}
+        with _port_message(settings.host, settings.clickhouse_port, "--clickhouse-port"):
+            door = await clickhouse_http.start(
+                self.store.warehouse,
+                host=settings.host,
+                port=settings.clickhouse_port,
+                users=users,
+            )
+        self._exit.push_async_callback(door.close)
+        return door
+
+    async def stop(self) -> None:
+        """Stop all parts, in the order that loses nothing. Stopping twice is no mistake."""
+        if hasattr(self, "intake"):
+            self.intake.stopping = True
+        await self._exit.aclose()
+
+    async def publish(self, text: str) -> Plan:
+        """Check a plan, store it, and make it live.
+
+        Raises
+        ------
+        PlanError
+            If it has a mistake; the old one stays.
+        """
+        plan = Plan.parse(text, path="the published plan")
+        await asyncio.get_running_loop().run_in_executor(None, self.store.publish_now, plan)
+        self.plans.go_live(plan)
+        return plan
+
+    def reader(self, authorization: str) -> str | None:
+        """The name of the reader whose token this is."""
+        return self._readers.get(authorization)
+
+    def allows_origin(self, origin: str) -> bool:
+        """Whether any source may be used from pages of this origin."""
+        return any(
+            "*" in source.origins or origin in source.origins
+            for source in self.settings.effective_sources()
+        )
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether events are taken, and what waits or fails."""
+        journal = self._spool.journal
+        free = self.settings.spool_max_bytes - journal.pending_bytes
+        ready = not self.intake.stopping and free > 0
+        return ready, {
+            "ready": ready,
+            "stopping": self.intake.stopping,
+            "spool_bytes": journal.pending_bytes,
+            "spool_free_bytes": max(0, free),
+            "warehouse": self._loader.failure or "ok",
+        }
+
+
+class WarehouseStore:
+    """The warehouse, opened when it can be: a server that is away is tried again at each use."""
+
+    def __init__(self, target: str, database: str) -> None:
+        self._target = target
+        self._database = database
+        self._warehouse: Warehouse | None = None
+        self._unpublished: Plan | None = None
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """The open warehouse.
+
+        Raises
+        ------
+        WarehouseError
+            If it cannot be opened now.
+        """
+        if self._warehouse is None:
+            self._warehouse = Warehouse.open(self._target, self._database)
+        if self._unpublished is not None:
+            self._warehouse.publish(self._unpublished)
+            self._unpublished = None
+        return self._warehouse
+
+    def open(self) -> None:
+        """Open it, unless it is a server that is away now."""
+        try:
+            self.warehouse  # noqa: B018
+        except WarehouseError as error:
+            if not error.retryable:
+                raise
+            log.warning("ClickHouse is away, events wait in the spool: %s", error.message)
+
+    def insert_events(self, rows: Sequence[EventRow], token: str) -> None:
+        """As `Warehouse.insert_events`."""
+        self.warehouse.insert_events(rows, token)
+
+    def insert_quarantine(self, rows: Sequence[QuarantineRow], token: str) -> None:
+        """As `Warehouse.insert_quarantine`."""
+        self.warehouse.insert_quarantine(rows, token)
+
+    def plan(self) -> Plan | None:
+        """The plan that is live in the warehouse; None too while it is away."""
+        return None if self._warehouse is None else self._warehouse.plan()
+
+    def publish(self, plan: Plan) -> None:
+        """Publish a plan now, or when the warehouse is back."""
+        if self._warehouse is None:
+            self._unpublished = plan
+        else:
+            self._warehouse.publish(plan)
+
+    def publish_now(self, plan: Plan) -> None:
+        """Publish a plan; a WarehouseError if the warehouse is away."""
+        self.warehouse.publish(plan)
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._warehouse is not None:
+            self._warehouse.close()
+            self._warehouse = None
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Collector]:
+    """A collector that runs as long as the block."""
+    collector = Collector(settings)
+    await collector.start()
+    try:
+        yield collector
+    finally:
+        await collector.stop()
+
+
+@contextlib.contextmanager
+def _port_message(host: str, port: int, option: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise SettingsError(
+                f"port {port} of {host} is in use",
+                hint=f"stop the other server, or choose another port with {option}",
+            ) from None
+        raise DesirepathError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+def _url(host: str, port: int) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
+    return f"http://{f'[{shown}]' if ':' in shown and '[' not in shown else shown}:{port}"

@@ -1,0 +1,1 @@
+"""The collector's HTTP side: routes, request bodies, answers."""

@@ -1,0 +1,206 @@
+"""Taking events in, independent of the HTTP library: from a whole request to its answer.
+
+The order never changes: who sends -> may they -> what is it -> verdicts -> durable -> answer.
+Nothing of a request that is refused is kept.
+"""
+
+from __future__ import annotations
+
+import time
+from base64 import b64decode
+from typing import Final, NamedTuple
+
+from desirepath.event import Kind
+from desirepath_collector.admit import Admitted, Admitter
+from desirepath_collector.envelope import Batch, decode_batch, decode_single
+from desirepath_collector.http.answers import Answer, Refusal, success
+from desirepath_collector.http.body import inflate, unwrap
+from desirepath_collector.settings import Settings, Source
+from desirepath_collector.spool import Spool
+from desirepath_collector.telemetry import Telemetry
+
+__all__ = ["INTAKE_PATHS", "Intake", "IntakeRequest"]
+
+_KINDS: Final[dict[str, Kind]] = {
+    "track": "track",
+    "identify": "identify",
+    "page": "page",
+    "screen": "screen",
+    "group": "group",
+    "alias": "alias",
+    "t": "track",
+    "i": "identify",
+    "p": "page",
+    "s": "screen",
+    "g": "group",
+    "a": "alias",
+}
+
+INTAKE_PATHS: Final[dict[str, Kind | None]] = {
+    **{f"/v1/{name}": kind for name, kind in _KINDS.items()},
+    **dict.fromkeys(("/v1/batch", "/v1/import", "/v1/b"), None),
+}
+"""Where events are posted, with the kind that the address says; None for batches."""
+
+
+class IntakeRequest(NamedTuple):
+    """What the intake looks at of an HTTP request."""
+
+    path: str
+    body: bytes
+    content_type: str = ""
+    content_encoding: str = ""
+    authorization: str = ""
+    write_key: str = ""
+    origin: str = ""
+    address: str = ""
+    received_s: float = 0.0
+
+
+class Intake:
+    """Takes requests in.
+
+    Parameters
+    ----------
+    settings
+        Limits and sources.
+    admitter
+        Judges the events.
+    spool
+        Makes them durable.
+    telemetry
+        Counts.
+    """
+
+    def __init__(
+        self, settings: Settings, admitter: Admitter, spool: Spool, telemetry: Telemetry
+    ) -> None:
+        self._settings = settings
+        self._admitter = admitter
+        self._spool = spool
+        self._telemetry = telemetry
+        self._sources: dict[str, Source] = {}
+        self._authorizations: dict[str, Source] = {}
+        self._inflight_bytes = 0
+        self.stopping = False
+        self.use_sources(settings)
+
+    def use_sources(self, settings: Settings) -> None:
+        """Know these sources, and only these, from now on."""
+        self._settings = settings
+        self._sources = {source.write_key: source for source in settings.effective_sources()}
+        self._authorizations = {}
+
+    def source_of(self, authorization: str, write_key: str = "") -> Source:
+        """Whose request it is.
+
+        Raises
+        ------
+        Refusal
+            `unauthorized` for no key or an unknown one.
+        """
+        source = self._authorizations.get(authorization)
+        if source is not None:
+            return source
+        key = _basic_user(authorization) or write_key
+        if not key:
+            raise Refusal(
+                "unauthorized",
+                "no write key",
+                hint="send it as the user of Basic authorization, or as `writeKey` in the body",
+            )
+        source = self._sources.get(key)
+        if source is None:
+            raise Refusal("unauthorized", "this write key is not known here")
+        if authorization and not write_key:
+            self._authorizations[authorization] = source
+        return source
+
+    async def take(self, request: IntakeRequest) -> Answer:
+        """Answer one request; never raises."""
+        begun_s = time.perf_counter()
+        size = len(request.body)
+        self._inflight_bytes += size
+        try:
+            answer = await self._take(request)
+            result = "ok"
+        except Refusal as refusal:
+            answer = refusal.answer()
+            result = refusal.code
+        finally:
+            self._inflight_bytes -= size
+        telemetry = self._telemetry
+        telemetry.requests.add(1, result)
+        telemetry.body_bytes.add(size)
+        telemetry.answer_seconds.observe(time.perf_counter() - begun_s)
+        return answer
+
+    async def _take(self, request: IntakeRequest) -> Answer:
+        if self.stopping:
+            raise Refusal("stopping", "the collector is stopping", retry_after_s=5)
+        if self._inflight_bytes > self._settings.max_inflight_bytes:
+            raise Refusal("busy", "too many requests in flight", retry_after_s=1)
+        kind = INTAKE_PATHS[request.path]
+        known: Source | None = None
+        if request.authorization or request.write_key:
+            # Before the body is looked at, where the key allows.
+            known = self.source_of(request.authorization, request.write_key)
+        batch = self._decoded(request, kind)
+        source = known or self.source_of("", _body_key(batch))
+        if len(batch.wires) > self._settings.max_batch_events:
+            raise Refusal(
+                "too_large",
+                f"a batch may hold {self._settings.max_batch_events} events, "
+                f"this one holds {len(batch.wires)}",
+                pointer="/batch",
+            )
+        received_ms = int((request.received_s or time.time()) * 1000)
+        admitted = self._admitter.admit(batch, source, received_ms, kind)
+        await self._spool.commit(admitted.records)
+        self._count(source, admitted)
+        return success(admitted.accepted, admitted.quarantined, admitted.violations)
+
+    def _decoded(self, request: IntakeRequest, kind: Kind | None) -> Batch:
+        limits = self._settings
+        if len(request.body) > limits.max_body_bytes:
+            raise Refusal("too_large", f"the body is over {limits.max_body_bytes} bytes")
+        body = inflate(request.body, request.content_encoding, limits.max_inflated_bytes)
+        body = unwrap(body, request.content_type)
+        if not body:
+            raise Refusal("malformed", "the body is empty", pointer="")
+        return decode_batch(body) if kind is None else decode_single(body)
+
+    def _count(self, source: Source, admitted: Admitted) -> None:
+        events = self._telemetry.events
+        clean = admitted.accepted - len(admitted.violations)
+        if clean:
+            events.add(clean, source.name, "accepted")
+        if not admitted.quarantined and not admitted.violations:
+            return
+        for verdict, reports in (
+            ("violations", admitted.violations),
+            ("quarantined", admitted.quarantined),
+        ):
+            if reports:
+                events.add(len(reports), source.name, verdict)
+            for report in reports:
+                for violation in report.violations:
+                    self._telemetry.violations.add(1, violation.code)
+
+
+def _basic_user(authorization: str) -> str:
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return b64decode(value.strip(), validate=True).decode().partition(":")[0]
+    except ValueError:
+        return ""
+
+
+def _body_key(batch: Batch) -> str:
+    if batch.write_key:
+        return batch.write_key
+    # Where each event carries the key they must agree, or one key could send for another.
+    keys = {wire.write_key for wire in batch.wires}
+    return keys.pop() or "" if len(keys) == 1 else ""

@@ -1,0 +1,282 @@
+"""The collector's routes on aiohttp.
+
+The handlers only translate: an aiohttp request into what `Intake` and the others take, their
+answer into a response. Bodies are read here with a bound and a deadline, because the library
+would wait for a slow body for ever. aiohttp must be run with `auto_decompress=False`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from aiohttp import hdrs, web
+
+from desirepath.errors import DesirepathError, PlanError
+from desirepath_collector.http.answers import Answer, Refusal
+from desirepath_collector.http.intake import INTAKE_PATHS, IntakeRequest
+from desirepath_collector.settings import Source
+from desirepath_collector.telemetry import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from desirepath_collector.app import Collector
+
+__all__ = ["make_app"]
+
+_JSON: Final = "application/json"
+_MAX_PLAN_BYTES: Final = 1 << 20
+_CORS: Final = {
+    "Access-Control-Allow-Methods": "POST, GET, OPTIONS",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Content-Encoding, "
+    "AnonymousId, SentAt, X-Write-Key",
+    "Access-Control-Max-Age": "86400",
+}
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Routes:
+    """The handlers, bound to one collector."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+
+    async def intake(self, request: web.Request) -> web.StreamResponse:
+        """POST /v1/track and the others."""
+        collector = self._collector
+        received_s = time.time()
+        headers = request.headers
+        body = await read_body(
+            request, collector.settings.max_body_bytes, collector.settings.body_timeout_s
+        )
+        answer = await collector.intake.take(
+            IntakeRequest(
+                request.path,
+                body,
+                headers.get(hdrs.CONTENT_TYPE, ""),
+                headers.get(hdrs.CONTENT_ENCODING, "").lower(),
+                headers.get(hdrs.AUTHORIZATION, ""),
+                headers.get("X-Write-Key", ""),
+                headers.get(hdrs.ORIGIN, ""),
+                request.remote or "",
+                received_s,
+            )
+        )
+        return _response(answer)
+
+    async def client_metrics(self, request: web.Request) -> web.StreamResponse:
+        """POST /v1/m: what analytics-next measures about itself; taken and forgotten."""
+        await read_body(request, 64 * 1024, self._collector.settings.body_timeout_s)
+        return _response(Answer(200, b'{"success":true}'))
+
+    async def client_settings(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/projects/KEY/settings: where analytics-next sends to."""
+        key = request.match_info["key"]
+        self._collector.intake.source_of("", key)
+        return _json(_segment_settings(key, request.host, _scheme(request)))
+
+    async def get_plan(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/plan: the live plan's YAML, for whoever may write or read."""
+        self._source_or_reader(request)
+        plan = self._collector.plans.plan
+        if plan is None:
+            raise Refusal("not_found", "no plan is live", hint="desirepath plan publish FILE")
+        tag = f'"{plan.digest}"'
+        headers = {
+            hdrs.ETAG: tag,
+            "X-Plan-Name": plan.name,
+            "X-Plan-Version": str(plan.version),
+        }
+        if request.headers.get(hdrs.IF_NONE_MATCH) == tag:
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=plan.source, content_type="application/yaml", headers=headers)
+
+    async def put_plan(self, request: web.Request) -> web.StreamResponse:
+        """PUT /v1/plan: validated, stored, live; the old one stays if the new one has a mistake."""
+        source = self._collector.intake.source_of(
+            request.headers.get(hdrs.AUTHORIZATION, ""), request.headers.get("X-Write-Key", "")
+        )
+        if not source.publish:
+            raise Refusal(
+                "forbidden",
+                f"the key of source {source.name!r} may not publish plans",
+                hint=f"set publish = true in [sources.{source.name}]",
+            )
+        body = await read_body(request, _MAX_PLAN_BYTES, self._collector.settings.body_timeout_s)
+        try:
+            text = body.decode()
+        except UnicodeDecodeError as error:
+            raise Refusal("bad_plan", f"the plan is not UTF-8: {error}") from None
+        try:
+            plan = await self._collector.publish(text)
+        except PlanError as error:
+            raise Refusal("bad_plan", str(error), hint=error.hint) from None
+        return _json(
+            {
+                "success": True,
+                "plan": plan.name,
+                "version": str(plan.version),
+                "digest": plan.digest,
+            }
+        )
+
+    async def healthz(self, request: web.Request) -> web.StreamResponse:
+        """GET /healthz: the process answers."""
+        del request
+        return web.Response(text="ok\n")
+
+    async def readyz(self, request: web.Request) -> web.StreamResponse:
+        """GET /readyz: events would be taken; with what is wrong, if anything is."""
+        del request
+        ready, detail = self._collector.readiness()
+        return _json(detail, status=200 if ready else 503)
+
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        """GET /metrics, in Prometheus' text form."""
+        del request
+        response = web.Response(body=self._collector.telemetry.text().encode())
+        response.headers[hdrs.CONTENT_TYPE] = CONTENT_TYPE
+        return response
+
+    async def preflight(self, request: web.Request) -> web.StreamResponse:
+        """OPTIONS: may a page of this origin send here?"""
+        del request
+        return web.Response(status=204)
+
+    def _source_or_reader(self, request: web.Request) -> Source | str:
+        authorization = request.headers.get(hdrs.AUTHORIZATION, "")
+        reader = self._collector.reader(authorization)
+        if reader is not None:
+            return reader
+        return self._collector.intake.source_of(
+            authorization, request.headers.get("X-Write-Key", "")
+        )
+
+
+def make_app(collector: Collector) -> web.Application:
+    """The aiohttp application of one collector."""
+    routes = Routes(collector)
+    app = web.Application(middlewares=[_refusals, _cors(collector)])
+    for path in INTAKE_PATHS:
+        app.router.add_post(path, routes.intake)
+    app.router.add_post("/v1/m", routes.client_metrics)
+    app.router.add_get("/v1/projects/{key}/settings", routes.client_settings)
+    app.router.add_get("/v1/plan", routes.get_plan)
+    app.router.add_put("/v1/plan", routes.put_plan)
+    app.router.add_get("/healthz", routes.healthz)
+    app.router.add_get("/readyz", routes.readyz)
+    app.router.add_get("/metrics", routes.metrics)
+    app.router.add_route(hdrs.METH_OPTIONS, "/{path:.*}", routes.preflight)
+    return app
+
+
+async def read_body(request: web.Request, max_bytes: int, timeout_s: float) -> bytes:
+    """A request's whole body, as it is on the wire.
+
+    Raises
+    ------
+    Refusal
+        `too_large` above `max_bytes`, before reading where the length is announced;
+        `timeout` if it is not whole by then.
+    """
+    announced = request.content_length
+    if announced is not None and announced > max_bytes:
+        raise _closing(request, Refusal("too_large", f"the body is over {max_bytes} bytes"))
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.content.iter_any():
+                size += len(chunk)
+                if size > max_bytes:
+                    raise _closing(
+                        request, Refusal("too_large", f"the body is over {max_bytes} bytes")
+                    )
+                chunks.append(chunk)
+    except TimeoutError:
+        raise _closing(
+            request, Refusal("timeout", f"the body was not whole after {timeout_s:g} s")
+        ) from None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _closing(request: web.Request, refusal: Refusal) -> Refusal:
+    # What is left of the body will not be read, so the connection cannot be used again.
+    request.protocol.force_close()
+    return refusal
+
+
+@web.middleware
+async def _refusals(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return _response(refusal.answer())
+    except web.HTTPNotFound:
+        return _response(Refusal("not_found", f"there is nothing at {request.path}").answer())
+    except web.HTTPMethodNotAllowed as error:
+        response = _response(
+            Refusal("method_not_allowed", f"{request.path} does not take {request.method}").answer()
+        )
+        response.headers[hdrs.ALLOW] = error.headers.get(hdrs.ALLOW, "")
+        return response
+    except DesirepathError as error:
+        return _response(Refusal("internal", error.message, hint=error.hint).answer())
+
+
+def _cors(collector: Collector) -> Any:
+    @web.middleware
+    async def cors(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        response = await handler(request)
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is not None and collector.allows_origin(origin):
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS] = "true"
+            response.headers[hdrs.VARY] = "Origin"
+            if request.method == hdrs.METH_OPTIONS:
+                response.headers.update(_CORS)
+        return response
+
+    return cors
+
+
+def _response(answer: Answer) -> web.Response:
+    return web.Response(
+        status=answer.status, body=answer.body, content_type=_JSON, headers=dict(answer.headers)
+    )
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(value), content_type=_JSON)
+
+
+def _scheme(request: web.Request) -> str:
+    return request.headers.get("X-Forwarded-Proto", request.scheme).partition(",")[0].strip()
+
+
+def _segment_settings(key: str, host: str, scheme: str) -> dict[str, Any]:
+    """What @segment/analytics-next asks its CDN for: only this collector is switched on."""
+    everything: dict[str, Any] = {"__default": {"enabled": True, "integrations": {}}}
+    return {
+        "integrations": {
+            "Segment.io": {
+                "apiKey": key,
+                "apiHost": f"{host}/v1",
+                "protocol": scheme,
+                "unbundledIntegrations": [],
+                "addBundledMetadata": True,
+                "maybeBundledConfigIds": {},
+            }
+        },
+        "plan": {"track": everything, "identify": everything, "group": everything},
+        "edgeFunction": {},
+        "analyticsNextEnabled": True,
+        "middlewareSettings": {},
+        "enabledMiddleware": {},
+        "metrics": {"sampleRate": 0},
+        "legacyVideoPluginsEnabled": False,
+        "remotePlugins": [],
+    }
