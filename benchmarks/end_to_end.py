@@ -95,8 +95,10 @@ def one_round(count: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "data")
         server = subprocess.Popen(
-            [sys.executable, "-m", "desirepath", "serve", "--data", str(data)]
-            + ["--plan", str(starter_plan("shop")), "--port", "0", "--clickhouse-port", "0"],
+            [
+                *(sys.executable, "-m", "desirepath", "serve", "--data", str(data)),
+                *("--plan", str(starter_plan("shop")), "--port", "0", "--clickhouse-port", "0"),
+            ],
             stdout=subprocess.DEVNULL,
         )
         try:

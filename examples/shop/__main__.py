@@ -1,21 +1,26 @@
 """Run the sample shop: half a year of simulated visitors, sent through the SDK over real HTTP.
 
     python examples/shop --endpoint http://127.0.0.1:8000 --write-key dev
+
+Progress goes to standard error; the last line of standard output counts the calls as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
 
-from desirepath import Tracker
-from desirepath.resources import starter_plan
+from rich.console import Console
 from rich.progress import track as progress
 from shop import Shop
 from visitors import history, visitors
+
+from desirepath import Tracker
+from desirepath.resources import starter_plan
 
 
 def main() -> int:
@@ -41,11 +46,13 @@ def main() -> int:
         ) as tracker,
     ):
         shop = Shop(tracker)
-        for action in progress(actions, f"{args.visitors:,} visitors use the shop"):
+        doing = f"{args.visitors:,} visitors use the shop"
+        for action in progress(actions, doing, console=Console(stderr=True)):
             shop.handle(action)
         if not tracker.flush(timeout=120):
             print(f"not everything was delivered: {tracker.stats()}", file=sys.stderr)
             return 1
+    print(json.dumps({"events": shop.calls}))
     return 0
 
 

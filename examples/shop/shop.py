@@ -10,8 +10,9 @@ from collections import Counter
 from decimal import Decimal
 from typing import Any, Final
 
-from desirepath import Tracker
 from visitors import Action, Product
+
+from desirepath import Tracker
 
 __all__ = ["Shop"]
 
@@ -19,9 +20,13 @@ CURRENCY: Final = "EUR"
 
 
 class Shop:
-    """The handlers of the shop; `tracker` is the one client that the app holds."""
+    """The handlers of the shop; `tracker` is the one client that the app holds.
+
+    `calls` counts what was told to it.
+    """
 
     def __init__(self, tracker: Tracker) -> None:
+        self.calls = 0
         self._tracker = tracker
         self._signed_in: set[int] = set()
 
@@ -31,6 +36,7 @@ class Shop:
 
     def view_page(self, action: Action) -> None:
         """The home page is shown."""
+        self.calls += 1
         self._tracker.page("Home", {"path": "/"}, **self._context(action))
 
     def view_product(self, action: Action) -> None:
@@ -46,6 +52,7 @@ class Shop:
         self._signed_in.add(action.visitor.number)
         traits = {"email": action.visitor.email, "country": action.visitor.country}
         traits["created_at"] = action.at.isoformat()
+        self.calls += 1
         # Naming both ids joins what the visitor did before to the person known from now on.
         self._tracker.identify(
             action.visitor.user_id,
@@ -81,6 +88,7 @@ class Shop:
         self._track(action, "Survey Answered", {"survey": "after order", "score": action.score})
 
     def _track(self, action: Action, event: str, properties: dict[str, Any]) -> None:
+        self.calls += 1
         self._tracker.track(event, properties, **self._context(action))
 
     def _context(self, action: Action) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
+
 from desirepath_analytics import connect
 from desirepath_collector.warehouse import Sql
 

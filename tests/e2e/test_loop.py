@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import urllib3
+
 from desirepath import Tracker
 from desirepath.resources import starter_plan
 from desirepath_analytics import Funnel, Segment, connect, did, trait
@@ -105,9 +106,7 @@ def test_what_breaks_the_plan_is_in_quarantine_with_its_reasons(
     assert pointers["/properties/total"] == "type"
 
 
-def test_the_other_segment_routes_take_events(
-    start_server: Any, tmp_path: Path, cli: Cli
-) -> None:
+def test_the_other_segment_routes_take_events(start_server: Any, tmp_path: Path, cli: Cli) -> None:
     """Each of the six calls has a route of its own."""
     server = start_server(tmp_path / "data", "--plan", str(starter_plan("shop")))
     headers = urllib3.make_headers(basic_auth="dev:")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from desirepath_analytics import Funnel, Step, connect
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
