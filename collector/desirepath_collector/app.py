@@ -11,20 +11,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import importlib
-import importlib.util
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 
 from desirepath.errors import DesirepathError, SettingsError, WarehouseError
 from desirepath.plan import Plan
 from desirepath_collector.admit import Admitter
+from desirepath_collector.clickhouse_http import Door
+from desirepath_collector.clickhouse_http import start as open_door
+from desirepath_collector.http.fastlane import Lane
 from desirepath_collector.http.intake import Intake
 from desirepath_collector.http.routes import make_app
 from desirepath_collector.loader import Loader
@@ -153,14 +154,20 @@ class Collector:
         )
         await runner.setup()
         self._exit.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, settings.host, settings.port, reuse_address=True)
+        lane = Lane(self.intake, settings, cast("Callable[[], asyncio.Protocol]", runner.server))
         with _port_message(settings.host, settings.port, "--port"):
-            await site.start()
-        self.url = _url(settings.host, runner.addresses[0][1])
+            server = await asyncio.get_running_loop().create_server(
+                lane, settings.host, settings.port, backlog=1024, reuse_address=True
+            )
+
+        async def close() -> None:
+            server.close()
+            await lane.close(settings.stop_timeout_s)
+
+        self._exit.push_async_callback(close)
+        self.url = _url(settings.host, server.sockets[0].getsockname()[1])
         password = secrets.token_urlsafe(24)
-        if not settings.clickhouse and importlib.util.find_spec(
-            "desirepath_collector.clickhouse_http"
-        ):
+        if not settings.clickhouse:
             door = await self._open_clickhouse_door(password)
             self.clickhouse_url = _url(settings.host, door.port)
         write_server_file(
@@ -175,17 +182,12 @@ class Collector:
         )
         self._exit.callback(remove_server_file, self.folder)
 
-    async def _open_clickhouse_door(self, password: str) -> Any:
-        clickhouse_http = importlib.import_module("desirepath_collector.clickhouse_http")
+    async def _open_clickhouse_door(self, password: str) -> Door:
         settings = self.settings
         users = {**settings.effective_readers(), _READER: password}
-        with _port_message(settings.host, settings.clickhouse_port, "--clickhouse-port"):
-            door = await clickhouse_http.start(
-                self.store.warehouse,
-                host=settings.host,
-                port=settings.clickhouse_port,
-                users=users,
-            )
+        door = await open_door(
+            self.store.warehouse, host=settings.host, port=settings.clickhouse_port, users=users
+        )
         self._exit.push_async_callback(door.close)
         return door
 
@@ -211,13 +213,6 @@ class Collector:
     def reader(self, authorization: str) -> str | None:
         """The name of the reader whose token this is."""
         return self._readers.get(authorization)
-
-    def allows_origin(self, origin: str) -> bool:
-        """Whether any source may be used from pages of this origin."""
-        return any(
-            "*" in source.origins or origin in source.origins
-            for source in self.settings.effective_sources()
-        )
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether events are taken, and what waits or fails."""

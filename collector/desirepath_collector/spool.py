@@ -1,17 +1,18 @@
 """The spool: where an event is before it is in ClickHouse, and the reason an answer may say yes.
 
-`commit` returns when its records are on disk. Commits that arrive while an fsync runs share the
-next one, which starts the moment the last one returns: no timer, so a lone client waits for one
-fsync, and a hundred clients wait for at most two. Records that the disk did not take are never
-acknowledged: the caller is told, and asks the client to send again.
+`submit` calls back when its records are on disk. Records that arrive while an fsync runs share
+the next one, which starts the moment the last one returns: no timer, so a lone client waits for
+one fsync, and a hundred clients wait for at most two. Records that the disk did not take are
+never acknowledged: the caller is told, and asks the client to send again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +20,12 @@ from desirepath.errors import LogError, LogFullError
 from desirepath.journal import Journal
 from desirepath_collector.http.answers import Refusal
 
-__all__ = ["SEGMENT_BYTES", "Spool"]
+__all__ = ["SEGMENT_BYTES", "Done", "Spool"]
 
 SEGMENT_BYTES: Final = 32 << 20
+
+Done = Callable[[Refusal | None], None]
+"""Called on the event loop with None when the records are durable, else with the reason."""
 
 
 class Spool:
@@ -37,12 +41,17 @@ class Spool:
 
     def __init__(self, journal: Journal, on_commit: Callable[[], None] | None = None) -> None:
         self.journal = journal
-        self._on_commit = on_commit
-        self._waiting: list[asyncio.Future[None]] = []
-        self._running: asyncio.Task[None] | None = None
-        self._syncer = ThreadPoolExecutor(1, thread_name_prefix="spool-sync")
-        self.sync_failures = 0
         self.groups = 0
+        self.sync_failures = 0
+        self._on_commit = on_commit
+        self._waiting: list[Done] = []
+        self._syncing = False
+        self._loop = asyncio.get_running_loop()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._groups: queue.SimpleQueue[list[Done] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._sync_groups, name="spool-sync", daemon=True)
+        self._thread.start()
 
     @classmethod
     def open(
@@ -54,60 +63,85 @@ class Spool:
             Journal.open(folder, max_bytes=max_bytes, segment_bytes=segment_bytes), on_commit
         )
 
-    async def commit(self, records: Sequence[bytes]) -> None:
-        """Return when the records are durable.
+    def submit(self, records: Sequence[bytes], done: Done) -> None:
+        """Append records; `done` is called, later, when they are durable or cannot be.
 
         Raises
         ------
         Refusal
-            `full` if there is no room, `disk` if the disk failed. Nothing may be acknowledged.
+            `full` if there is no room, `disk` if nothing can be written. Nothing was kept.
         """
-        if not records:
-            return
         try:
             self.journal.append_many(records)
         except LogFullError as error:
             raise Refusal("full", "the spool is full", retry_after_s=5) from error
         except LogError as error:
             raise Refusal("disk", "the spool cannot be written", retry_after_s=5) from error
-        loop = asyncio.get_running_loop()
-        durable: asyncio.Future[None] = loop.create_future()
-        self._waiting.append(durable)
-        if self._running is None:
-            self._running = loop.create_task(self._sync_groups())
-        # A client that hangs up must not cancel what others wait for; each future is its own.
-        await durable
+        self._waiting.append(done)
+        if not self._syncing:
+            self._next_group()
 
-    async def _sync_groups(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self._waiting:
-                group, self._waiting = self._waiting, []
-                failure: Refusal | None = None
-                try:
-                    await loop.run_in_executor(self._syncer, self.journal.sync)
-                except LogError as error:
-                    self.sync_failures += 1
-                    failure = Refusal("disk", "the disk failed to keep the events")
-                    failure.__cause__ = error
-                self.groups += 1
-                for durable in group:
-                    if durable.done():
-                        continue
-                    if failure is None:
-                        durable.set_result(None)
-                    else:
-                        durable.set_exception(failure)
-                if failure is None and self._on_commit is not None:
-                    self._on_commit()
-        finally:
-            self._running = None
+    async def commit(self, records: Sequence[bytes]) -> None:
+        """Return when the records are durable.
+
+        Raises
+        ------
+        Refusal
+            `full` or `disk`; nothing may be acknowledged.
+        """
+        if not records:
+            return
+        durable: asyncio.Future[None] = self._loop.create_future()
+
+        def done(failure: Refusal | None) -> None:
+            # A client that hung up cancelled its own future only.
+            if durable.done():
+                return
+            if failure is None:
+                durable.set_result(None)
+            else:
+                durable.set_exception(failure)
+
+        self.submit(records, done)
+        await durable
 
     async def close(self) -> None:
         """Wait for the running group, seal, and give the folder free."""
-        if self._running is not None:
-            await asyncio.wait([self._running])
-        loop = asyncio.get_running_loop()
+        await self._quiet.wait()
+        self._groups.put(None)
+        await self._loop.run_in_executor(None, self._thread.join)
         with contextlib.suppress(LogError):
-            await loop.run_in_executor(self._syncer, self.journal.close)
-        self._syncer.shutdown()
+            await self._loop.run_in_executor(None, self.journal.close)
+
+    def _next_group(self) -> None:
+        group, self._waiting = self._waiting, []
+        self._syncing = True
+        self._quiet.clear()
+        self._groups.put(group)
+
+    def _synced(self, group: list[Done], failure: Refusal | None) -> None:
+        self.groups += 1
+        self._syncing = False
+        if self._waiting:
+            # The disk works on the next group while this one is answered.
+            self._next_group()
+        else:
+            self._quiet.set()
+        if failure is not None:
+            self.sync_failures += 1
+        for done in group:
+            done(failure)
+        if failure is None and self._on_commit is not None:
+            self._on_commit()
+
+    def _sync_groups(self) -> None:
+        while (group := self._groups.get()) is not None:
+            failure: Refusal | None = None
+            try:
+                self.journal.sync()
+            except Exception as error:
+                # Whatever went wrong, it was not made durable.
+                failure = Refusal("disk", "the disk failed to keep the events")
+                failure.__cause__ = error
+            with contextlib.suppress(RuntimeError):  # the loop was closed over our head
+                self._loop.call_soon_threadsafe(self._synced, group, failure)

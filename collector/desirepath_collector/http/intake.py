@@ -15,11 +15,12 @@ from desirepath_collector.admit import Admitted, Admitter
 from desirepath_collector.envelope import Batch, decode_batch, decode_single
 from desirepath_collector.http.answers import Answer, Refusal, success
 from desirepath_collector.http.body import inflate, unwrap
+from desirepath_collector.http.cors import Origins
 from desirepath_collector.settings import Settings, Source
-from desirepath_collector.spool import Spool
+from desirepath_collector.spool import Done, Spool
 from desirepath_collector.telemetry import Telemetry
 
-__all__ = ["INTAKE_PATHS", "Intake", "IntakeRequest"]
+__all__ = ["INTAKE_PATHS", "Intake", "IntakeRequest", "Taken"]
 
 _KINDS: Final[dict[str, Kind]] = {
     "track": "track",
@@ -57,6 +58,15 @@ class IntakeRequest(NamedTuple):
     received_s: float = 0.0
 
 
+class Taken(NamedTuple):
+    """A request that was judged, and waits for its records to become durable."""
+
+    records: list[bytes]
+    source: Source
+    admitted: Admitted
+    body_bytes: int
+
+
 class Intake:
     """Takes requests in.
 
@@ -81,7 +91,6 @@ class Intake:
         self._telemetry = telemetry
         self._sources: dict[str, Source] = {}
         self._authorizations: dict[str, Source] = {}
-        self._inflight_bytes = 0
         self.stopping = False
         self.use_sources(settings)
 
@@ -90,6 +99,7 @@ class Intake:
         self._settings = settings
         self._sources = {source.write_key: source for source in settings.effective_sources()}
         self._authorizations = {}
+        self.origins = Origins(settings.effective_sources())
 
     def source_of(self, authorization: str, write_key: str = "") -> Source:
         """Whose request it is.
@@ -119,27 +129,23 @@ class Intake:
     async def take(self, request: IntakeRequest) -> Answer:
         """Answer one request; never raises."""
         begun_s = time.perf_counter()
-        size = len(request.body)
-        self._inflight_bytes += size
         try:
-            answer = await self._take(request)
-            result = "ok"
+            taken = self.judge(request)
+            await self._spool.commit(taken.records)
         except Refusal as refusal:
-            answer = refusal.answer()
-            result = refusal.code
-        finally:
-            self._inflight_bytes -= size
-        telemetry = self._telemetry
-        telemetry.requests.add(1, result)
-        telemetry.body_bytes.add(size)
-        telemetry.answer_seconds.observe(time.perf_counter() - begun_s)
-        return answer
+            return self.refused(refusal, begun_s)
+        return self.durable(taken, begun_s)
 
-    async def _take(self, request: IntakeRequest) -> Answer:
+    def judge(self, request: IntakeRequest) -> Taken:
+        """Everything up to making the events durable.
+
+        Raises
+        ------
+        Refusal
+            Nothing of the request is kept.
+        """
         if self.stopping:
             raise Refusal("stopping", "the collector is stopping", retry_after_s=5)
-        if self._inflight_bytes > self._settings.max_inflight_bytes:
-            raise Refusal("busy", "too many requests in flight", retry_after_s=1)
         kind = INTAKE_PATHS[request.path]
         known: Source | None = None
         if request.authorization or request.write_key:
@@ -147,6 +153,8 @@ class Intake:
             known = self.source_of(request.authorization, request.write_key)
         batch = self._decoded(request, kind)
         source = known or self.source_of("", _body_key(batch))
+        if request.origin and "*" not in source.origins and request.origin not in source.origins:
+            raise Refusal("forbidden", f"source {source.name!r} does not take {request.origin}")
         if len(batch.wires) > self._settings.max_batch_events:
             raise Refusal(
                 "too_large",
@@ -156,9 +164,27 @@ class Intake:
             )
         received_ms = int((request.received_s or time.time()) * 1000)
         admitted = self._admitter.admit(batch, source, received_ms, kind)
-        await self._spool.commit(admitted.records)
-        self._count(source, admitted)
+        return Taken(admitted.records, source, admitted, len(request.body))
+
+    def submit(self, taken: Taken, done: Done) -> None:
+        """Have the records made durable; a Refusal if there is no room for them."""
+        self._spool.submit(taken.records, done)
+
+    def durable(self, taken: Taken, begun_s: float) -> Answer:
+        """The answer to a request whose events are durable now, counted."""
+        admitted = taken.admitted
+        self._count(taken.source, admitted)
+        telemetry = self._telemetry
+        telemetry.requests.add(1, "ok")
+        telemetry.body_bytes.add(taken.body_bytes)
+        telemetry.answer_seconds.observe(time.perf_counter() - begun_s)
         return success(admitted.accepted, admitted.quarantined, admitted.violations)
+
+    def refused(self, refusal: Refusal, begun_s: float) -> Answer:
+        """The answer to a request that was refused, counted."""
+        self._telemetry.requests.add(1, refusal.code)
+        self._telemetry.answer_seconds.observe(time.perf_counter() - begun_s)
+        return refusal.answer()
 
     def _decoded(self, request: IntakeRequest, kind: Kind | None) -> Batch:
         limits = self._settings

@@ -17,6 +17,7 @@ from aiohttp import hdrs, web
 
 from desirepath.errors import DesirepathError, PlanError
 from desirepath_collector.http.answers import Answer, Refusal
+from desirepath_collector.http.cors import PREFLIGHT, granted
 from desirepath_collector.http.intake import INTAKE_PATHS, IntakeRequest
 from desirepath_collector.settings import Source
 from desirepath_collector.telemetry import CONTENT_TYPE
@@ -28,13 +29,6 @@ __all__ = ["make_app"]
 
 _JSON: Final = "application/json"
 _MAX_PLAN_BYTES: Final = 1 << 20
-_CORS: Final = {
-    "Access-Control-Allow-Methods": "POST, GET, OPTIONS",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, Content-Encoding, "
-    "AnonymousId, SentAt, X-Write-Key",
-    "Access-Control-Max-Age": "86400",
-}
-
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -159,7 +153,7 @@ class Routes:
 def make_app(collector: Collector) -> web.Application:
     """The aiohttp application of one collector."""
     routes = Routes(collector)
-    app = web.Application(middlewares=[_refusals, _cors(collector)])
+    app = web.Application(middlewares=[_cors(collector), _refusals])
     for path in INTAKE_PATHS:
         app.router.add_post(path, routes.intake)
     app.router.add_post("/v1/m", routes.client_metrics)
@@ -232,12 +226,10 @@ def _cors(collector: Collector) -> Any:
     async def cors(request: web.Request, handler: _Handler) -> web.StreamResponse:
         response = await handler(request)
         origin = request.headers.get(hdrs.ORIGIN)
-        if origin is not None and collector.allows_origin(origin):
-            response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
-            response.headers[hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS] = "true"
-            response.headers[hdrs.VARY] = "Origin"
+        if origin is not None and collector.intake.origins.allow(origin):
+            response.headers.update(granted(origin))
             if request.method == hdrs.METH_OPTIONS:
-                response.headers.update(_CORS)
+                response.headers.update(PREFLIGHT)
         return response
 
     return cors
