@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DATA   ?= ./data
 
-.PHONY: run test lint types imports unit install lock clean
+.PHONY: run test lint types imports unit install lock docs clean
 
 run: install
 	$(BIN)/desirepath demo --data $(DATA)
@@ -47,3 +47,7 @@ lock:
 
 clean:
 	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+# Writes docs/commands.md from the commands' own help.
+docs: install
+	$(BIN)/python docs/build.py
