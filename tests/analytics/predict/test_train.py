@@ -101,13 +101,13 @@ def test_a_saved_model_scores_the_same(model: TrainedModel, world: World, tmp_pa
 
 
 def test_too_short_a_history_says_how_much_is_needed(world: World) -> None:
-    with pytest.raises(NotEstimable, match="needs 180 days of history.* there are 119"):
+    with pytest.raises(NotEstimable, match=r"needs 180 days of history.* there are 119"):
         Propensity("Order Completed", "60d").train(world.warehouse, until=world.end)
 
 
 def test_too_few_outcomes_are_refused(world: World) -> None:
     rare = Propensity("Order Completed", "14d", where={"total": {">": 10_000}})
-    with pytest.raises(NotEstimable, match="0 persons with 'Order Completed'.*at least 50"):
+    with pytest.raises(NotEstimable, match=r"0 persons with 'Order Completed'.*at least 50"):
         rare.train(world.warehouse, until=world.end)
 
 
