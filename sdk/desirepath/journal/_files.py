@@ -73,6 +73,9 @@ class FileSystem(Protocol):
     def unlink(self, path: Path) -> None:
         """Remove it, if it is there."""
 
+    def remove_folder(self, folder: Path) -> None:
+        """Remove a folder; OSError where it is not empty."""
+
     def sync_folder(self, folder: Path) -> None:
         """Make creations, renames and removals in it durable."""
 
@@ -196,6 +199,10 @@ class DiskFileSystem:
     def unlink(self, path: Path) -> None:
         """Remove it, if it is there."""
         path.unlink(missing_ok=True)
+
+    def remove_folder(self, folder: Path) -> None:
+        """Remove a folder; OSError where it is not empty."""
+        folder.rmdir()
 
     def sync_folder(self, folder: Path) -> None:
         """Make creations, renames and removals in it durable."""

@@ -316,6 +316,12 @@ class Journal:
         return self._cursor
 
     @property
+    def end(self) -> Position:
+        """The place behind the last record."""
+        with self._lock:
+            return self._end()
+
+    @property
     def pending_records(self) -> int:
         """Records that are not acknowledged."""
         return self._pending_records
@@ -358,6 +364,25 @@ class Journal:
                             self._remove(segment)
                 self._close_files()
                 self._owner.release()
+
+    def remove(self) -> None:
+        """Close and remove the folder, unless something waits in it or lies in `damaged/`."""
+        with self._lock:
+            self._open_or_raise()
+            self._closed = True
+            waiting = self._pending_records > 0
+            for segment in list(self._segments.values()):
+                if waiting:
+                    self._retire(segment)
+                else:
+                    self._remove(segment)
+            self._close_files()
+            if not waiting:
+                with contextlib.suppress(OSError):
+                    for name in ("cursor", "cursor.new", "lock"):
+                        self._files.unlink(self._folder / name)
+                    self._files.remove_folder(self._folder)
+            self._owner.release()
 
     def forget(self) -> None:
         """In a forked child: drop the copies of the parent's files, touching nothing of them."""

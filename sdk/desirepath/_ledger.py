@@ -1,0 +1,136 @@
+"""What became of every event: counted by reason, told to the app, one log line a kind."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from desirepath.plan.violations import Violation
+
+__all__ = ["Ledger", "OnLoss", "Stats"]
+
+_MAX_KINDS: Final = 1_000
+"""Different things that are logged once each."""
+
+OnLoss = Callable[[str, int], None]
+"""Called with the reason of a loss and how many events it took."""
+
+logger: Final = logging.getLogger("desirepath")
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """The counts since the tracker was made, in this process.
+
+    `tracked` = `delivered` + `queued` + the sum of `lost`, once nothing is under way; adopted
+    events, which a dead process left, count as tracked.
+
+    Parameters
+    ----------
+    tracked
+        Events taken into the queue.
+    queued
+        Events that wait, or are under way.
+    delivered
+        Events the collector has stored, of them `quarantined` aside.
+    retries
+        Attempts that failed and were, or will be, repeated.
+    discarded
+        Events that were not to be sent, by reason: `opt_out`, `consent`, `sampling`,
+        `before_send`.
+    violations
+        Violations found here, by code.
+    lost
+        Events that could not be kept or will never be taken, by reason: `queue_full`,
+        `malformed` and `too_large` (both are in the dead-letter file), `closed`, `error`.
+    """
+
+    tracked: int
+    queued: int
+    delivered: int
+    quarantined: int
+    retries: int
+    discarded: dict[str, int]
+    violations: dict[str, int]
+    lost: dict[str, int]
+
+
+class Ledger:
+    """Counts; safe to use from any thread."""
+
+    def __init__(self, on_loss: OnLoss | None) -> None:
+        self._on_loss = on_loss
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, in a forked child."""
+        self._lock = threading.RLock()
+        self._said: set[tuple[str, ...]] = set()
+        self._lost: Counter[str] = Counter()
+        self._discarded: Counter[str] = Counter()
+        self._violations: Counter[str] = Counter()
+        self.adopted = 0
+        self.delivered = 0
+        self.quarantined = 0
+        self.retries = 0
+
+    def lose(self, reason: str, events: int, why: str) -> None:
+        """Count a loss and say so."""
+        with self._lock:
+            self._lost[reason] += events
+        self.say(("lost", reason), logging.ERROR, f"events are lost ({reason}): {why}")
+        if self._on_loss is not None:
+            try:
+                self._on_loss(reason, events)
+            except Exception:
+                logger.exception("desirepath: the on_loss callback failed")
+
+    def discard(self, reason: str, events: int = 1) -> None:
+        """Count events that were not to be sent."""
+        if events:
+            with self._lock:
+                self._discarded[reason] += events
+
+    def report(self, event: str, violations: Iterable[Violation]) -> None:
+        """Count an event's violations and log each kind once."""
+        with self._lock:
+            for violation in violations:
+                self._violations[violation.code] += 1
+                self.say(
+                    ("violation", event, violation.code, violation.pointer),
+                    logging.WARNING,
+                    f"{event!r} breaks its plan: {violation}",
+                )
+
+    def say(self, kind: tuple[str, ...], level: int, text: str) -> None:
+        """One line in the app's log, once for each `kind`."""
+        with self._lock:
+            if kind in self._said or len(self._said) >= _MAX_KINDS:
+                return
+            self._said.add(kind)
+        logger.log(level, "desirepath: %s", text)
+
+    def forget(self, kind: tuple[str, ...]) -> bool:
+        """Let this kind be said again; whether it had been said."""
+        with self._lock:
+            said = kind in self._said
+            self._said.discard(kind)
+            return said
+
+    def stats(self, tracked: int, queued: int) -> Stats:
+        """The counts now."""
+        with self._lock:
+            return Stats(
+                tracked=tracked + self.adopted,
+                queued=queued,
+                delivered=self.delivered,
+                quarantined=self.quarantined,
+                retries=self.retries,
+                discarded=dict(self._discarded),
+                violations=dict(self._violations),
+                lost=dict(self._lost),
+            )

@@ -1,0 +1,67 @@
+"""How many events to send next and how long to wait before: decided from the answers alone."""
+
+from __future__ import annotations
+
+import enum
+import random
+from typing import Final
+
+from desirepath.transport import Answer, Outcome
+
+__all__ = ["Pace", "Step"]
+
+_FIRST_DELAY_S: Final = 0.2
+_MAX_DELAY_S: Final = 30.0
+_REFUSED_DELAY_S: Final = 5.0
+_MAX_RETRY_AFTER_S: Final = 300.0
+
+
+class Step(enum.Enum):
+    """What to do with a batch after its answer."""
+
+    DONE = enum.auto()
+    SMALLER = enum.auto()
+    """Send its beginning again, at most `Pace.limit` events."""
+    BURY = enum.auto()
+    """This one event will never be taken."""
+    WAIT = enum.auto()
+    """Send it again after `Pace.delay_s`."""
+
+
+class Pace:
+    """Exponential backoff with full jitter, Retry-After, and batches that shrink and grow.
+
+    A batch that is too large (413) or malformed (400) is halved until it passes or a single event
+    is left, which is the one to blame; every success doubles the size again.
+    """
+
+    def __init__(self, batch_events: int) -> None:
+        self._batch_events = batch_events
+        self._failures = 0
+        self.limit = batch_events
+        self.delay_s = 0.0
+        self.asked = False
+        """Whether the collector itself asked for the delay."""
+
+    def after(self, answer: Answer, sent: int) -> Step:
+        """The step after `sent` events got `answer`."""
+        outcome = answer.outcome
+        if outcome is Outcome.DELIVERED:
+            self._failures = 0
+            self.limit = min(self._batch_events, self.limit * 2)
+            return Step.DONE
+        if outcome in (Outcome.TOO_LARGE, Outcome.MALFORMED):
+            self._failures = 0
+            if sent > 1:
+                self.limit = sent // 2
+                return Step.SMALLER
+            return Step.BURY
+        first = _REFUSED_DELAY_S if outcome is Outcome.REFUSED else _FIRST_DELAY_S
+        ceiling = min(_MAX_DELAY_S, first * 2.0 ** min(self._failures, 16))
+        self._failures += 1
+        self.delay_s = random.uniform(0.0, ceiling)  # noqa: S311 (no secret)
+        self.asked = answer.retry_after_s is not None
+        if answer.retry_after_s is not None:
+            # Jitter on top, or all clients come back in the same moment.
+            self.delay_s += min(answer.retry_after_s, _MAX_RETRY_AFTER_S)
+        return Step.WAIT

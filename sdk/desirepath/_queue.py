@@ -1,0 +1,327 @@
+"""Where events wait: on disk, one log a process, or in memory where the disk refuses.
+
+A destination (collector and write key) has one folder; in it each process has a log of its own,
+so that processes share nothing. The log of a dead process is adopted by whoever looks next. What
+`put` took is delivered at least once, or stays on disk; only what is in memory dies with the
+process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from desirepath.errors import LogError, LogHeldError
+from desirepath.journal import Journal, Position
+
+__all__ = ["Mark", "Queue", "Take", "destination_folder"]
+
+_DISK_RETRY_S: Final = 1.0
+_OPEN_ATTEMPTS: Final = 3
+
+
+class Take(msgspec.Struct, frozen=True):
+    """Records handed out for sending; `log` is None where they wait in memory."""
+
+    records: list[bytes]
+    log: Journal | None = None
+    end: Position | None = None
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What was waiting at one moment."""
+
+    place: Position | None
+    remembered: int
+    adopted: frozenset[int]
+
+
+def destination_folder(root: Path | None, endpoint: str, write_key: str) -> Path:
+    """The folder of one destination's logs, below `root` or the user's state folder."""
+    if root is None:
+        root = _state_folder()
+    name = hashlib.blake2b(f"{endpoint}\n{write_key}".encode(), digest_size=8).hexdigest()
+    return root / name
+
+
+def _state_folder() -> Path:
+    home = os.environ.get("XDG_STATE_HOME")
+    if home:
+        return Path(home) / "desirepath"
+    with contextlib.suppress(RuntimeError):
+        state = Path.home() / ".local" / "state"
+        probe = state
+        while not probe.exists():
+            probe = probe.parent
+        if os.access(probe, os.W_OK):
+            return state / "desirepath"
+    return Path(tempfile.gettempdir()) / f"desirepath-{os.getuid()}"
+
+
+class Queue:
+    """Takes records from any thread, hands them to one.
+
+    Parameters
+    ----------
+    folder
+        The destination's folder; None keeps everything in memory.
+    max_bytes
+        The bound on disk.
+    memory_bytes
+        The bound on what waits in memory.
+    on_trouble
+        Told, in words, when the disk refuses.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        *,
+        max_bytes: int,
+        memory_bytes: int,
+        on_trouble: Callable[[str], None],
+    ) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._memory_bytes = memory_bytes
+        self._on_trouble = on_trouble
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.RLock()
+        self._inside = False
+        self._log: Journal | None = None
+        self._adopted: list[Journal] = []
+        self._disk_again_s = 0.0
+        self._memory: deque[bytes] = deque()
+        self._in_memory_bytes = 0
+        self._remembered = 0
+        self._recalled = 0
+        self.taken = 0
+
+    def put(self, record: bytes) -> bool:
+        """Keep one record; False where there is no room left anywhere."""
+        with self._lock:
+            self.taken += 1
+            if self._inside:
+                # A signal handler or a finaliser that runs inside our own `append`.
+                return self._remember(record)
+            self._inside = True
+            try:
+                log = self._log or self._open()
+                if log is not None:
+                    if self._disk_again_s and time.monotonic() < self._disk_again_s:
+                        return self._remember(record)
+                    try:
+                        log.append(record)
+                    except LogError as error:
+                        self._trouble(error)
+                    else:
+                        self._disk_again_s = 0.0
+                        return True
+                return self._remember(record)
+            finally:
+                self._inside = False
+
+    def peek(self, max_records: int, max_bytes: int) -> Take:
+        """The next records, oldest first, which stay until `done`."""
+        for log in (*self._adopted, self._log):
+            if log is not None and log.pending_records:
+                batch = log.read(max_records, max_bytes)
+                if batch.records:
+                    return Take(batch.records, log, batch.end)
+                if log.pending_records:
+                    # Only damage was left.
+                    log.acknowledge(batch.end)
+        records: list[bytes] = []
+        size = 0
+        with self._lock:
+            for record in islice(self._memory, max_records):
+                size += len(record)
+                if records and size > max_bytes:
+                    break
+                records.append(record)
+        return Take(records)
+
+    def done(self, take: Take) -> None:
+        """Forget what was handed out."""
+        if take.log is not None and take.end is not None:
+            try:
+                take.log.acknowledge(take.end, durable=False)
+            except LogError as error:
+                self._trouble(error)
+            return
+        with self._lock:
+            for _ in take.records:
+                self._in_memory_bytes -= len(self._memory.popleft())
+            self._recalled += len(take.records)
+
+    @property
+    def pending(self) -> int:
+        """How many records wait."""
+        waiting = len(self._memory)
+        log = self._log
+        if log is not None:
+            waiting += log.pending_records
+        for log in self._adopted:
+            waiting += log.pending_records
+        return waiting
+
+    @property
+    def memory_records(self) -> int:
+        """How many of them wait in memory only."""
+        return len(self._memory)
+
+    def mark(self) -> Mark:
+        """What waits now, for `passed`."""
+        with self._lock:
+            return Mark(
+                None if self._log is None else self._log.end,
+                self._remembered,
+                frozenset(map(id, self._adopted)),
+            )
+
+    def passed(self, mark: Mark) -> bool:
+        """Whether all of it has been dealt with."""
+        log = self._log
+        return (
+            self._recalled >= mark.remembered
+            and (mark.place is None or log is None or log.cursor >= mark.place)
+            and not any(id(one) in mark.adopted and one.pending_records for one in self._adopted)
+        )
+
+    def purge(self, refused: Callable[[bytes], bool]) -> int:
+        """Take out everything that is refused now; how many records that were.
+
+        By the thread that reads. The rest is appended again behind, so the order among events
+        that wait may change; their times do not.
+        """
+        purged = 0
+        mark = self.mark()
+        while not self.passed(mark):
+            take = self.peek(1000, 1 << 20)
+            if not take.records:
+                break
+            for record in take.records:
+                if refused(record):
+                    purged += 1
+                elif self.put(record):
+                    self.taken -= 1
+            self.done(take)
+        self._drop_empty()
+        return purged
+
+    def sync(self) -> None:
+        """Make what waits on disk safe from a power cut."""
+        if self._log is not None:
+            try:
+                self._log.sync()
+            except LogError as error:
+                self._trouble(error)
+
+    def adopt(self) -> int:
+        """Take over the logs of processes that are gone; how many records they hold."""
+        self._drop_empty()
+        if self._folder is None:
+            return 0
+        found = 0
+        try:
+            names = sorted(os.listdir(self._folder))
+        except OSError:
+            return 0
+        own = {log.folder.name for log in (*self._adopted, self._log) if log is not None}
+        for name in names:
+            folder = self._folder / name
+            if name in own or not _is_log(name):
+                continue
+            try:
+                log = Journal.open(folder, max_bytes=self._max_bytes)
+            except LogHeldError:
+                continue
+            except LogError as error:
+                self._trouble(error)
+                continue
+            if log.pending_records:
+                self._adopted.append(log)
+                found += log.pending_records
+            else:
+                log.remove()
+        return found
+
+    def close(self) -> None:
+        """Give the logs up; what waits on disk is for the next start."""
+        with self._lock:
+            self._drop_empty()
+            logs = [*self._adopted, self._log]
+            self._adopted = []
+            self._log = None
+            self._folder = None
+        for log in logs:
+            if log is None:
+                continue
+            try:
+                if log.pending_records:
+                    log.close()
+                else:
+                    log.remove()
+            except LogError as error:
+                self._trouble(error)
+
+    def forget(self) -> None:
+        """In a forked child: leave everything to the parent and begin anew."""
+        for log in (*self._adopted, self._log):
+            if log is not None:
+                log.forget()
+        self._reset()
+
+    def _open(self) -> Journal | None:
+        if self._folder is None or time.monotonic() < self._disk_again_s:
+            return None
+        for attempt in range(_OPEN_ATTEMPTS):
+            name = f"{os.getpid()}-{secrets.token_hex(4)}"
+            try:
+                self._log = Journal.open(self._folder / name, max_bytes=self._max_bytes)
+            except LogError as error:
+                # Somebody who looks for orphans may take the folder before we have locked it.
+                if attempt == _OPEN_ATTEMPTS - 1:
+                    self._trouble(error)
+            else:
+                return self._log
+        return None
+
+    def _remember(self, record: bytes) -> bool:
+        if self._in_memory_bytes + len(record) > self._memory_bytes:
+            return False
+        self._memory.append(record)
+        self._in_memory_bytes += len(record)
+        self._remembered += 1
+        return True
+
+    def _trouble(self, error: LogError) -> None:
+        self._disk_again_s = time.monotonic() + _DISK_RETRY_S
+        self._on_trouble(error.message)
+
+    def _drop_empty(self) -> None:
+        for log in [log for log in self._adopted if not log.pending_records]:
+            self._adopted.remove(log)
+            try:
+                log.remove()
+            except LogError as error:
+                self._trouble(error)
+
+
+def _is_log(name: str) -> bool:
+    pid, dash, token = name.partition("-")
+    return bool(dash) and pid.isdigit() and len(token) == 8

@@ -1,0 +1,38 @@
+"""Visits: the same session id for a person's events until a pause of `timeout_s`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from typing import Final
+
+from desirepath import _ids
+
+__all__ = ["Sessions"]
+
+_MAX_PEOPLE: Final = 10_000
+
+
+class Sessions:
+    """Sessions of the people this process sees, the last 10,000 of them.
+
+    Measured with the monotonic clock: the wall clock stepping back neither ends nor extends one.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._people: OrderedDict[str, tuple[str, float]] = OrderedDict()
+
+    def of(self, person: str) -> str:
+        """The id of the session this event of `person` belongs to."""
+        now = time.monotonic()
+        with self._lock:
+            known = self._people.pop(person, None)
+            if known is None or now - known[1] > self._timeout_s:
+                known = (_ids.message_id(), now)
+                if len(self._people) >= _MAX_PEOPLE:
+                    self._people.popitem(last=False)
+            self._people[person] = (known[0], now)
+        return known[0]

@@ -1,0 +1,679 @@
+"""The client an app holds: six calls that never raise, never wait for the network, lose nothing.
+
+Each call is turned into the JSON of Segment's specification, checked against the plan, and put
+into a queue on disk, all in the caller's thread in a few microseconds; one background thread
+delivers. What is wrong with an event is data (a count, one line in the log, the collector's
+verdict), an exception only where the app asked for `on_violation="raise"`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+
+import msgspec
+
+from desirepath import _ids, _settings, _values
+from desirepath._ledger import Ledger, OnLoss, Stats
+from desirepath._pipeline import Pipeline
+from desirepath._sessions import Sessions
+from desirepath.context import CURRENT, Scope
+from desirepath.errors import SettingsError, ViolationError
+from desirepath.event import Kind, isoformat
+from desirepath.plan.violations import Violation
+from desirepath.privacy import Consent, check_rates, keeps
+
+if TYPE_CHECKING:
+    from desirepath.plan import Plan
+
+__all__ = ["BeforeSend", "Stats", "Tracker", "TypedEvent"]
+
+BeforeSend = Callable[[dict[str, Any]], dict[str, Any] | None]
+"""Sees each message before it is kept; returns it, changed or not, or None to discard it."""
+
+_MAX_CACHED_NAMES: Final = 1_000
+_string: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class TypedEvent(Protocol):
+    """What `desirepath plan codegen` makes of a planned event."""
+
+    __event__: str
+
+    def to_properties(self) -> dict[str, Any]:
+        """The properties."""
+
+
+class Tracker:
+    """The client of one collector.
+
+    Every setting that is left out is read from the environment (`DESIREPATH_ENDPOINT`,
+    `DESIREPATH_WRITE_KEY`, ..., the name in capitals), then from its default.
+
+    Parameters
+    ----------
+    endpoint
+        The collector's URL. Default: http://127.0.0.1:8000.
+    write_key
+        Default: `dev`.
+    plan
+        A `Plan` or the path of its file: events are checked here as the collector will.
+    queue
+        `disk` (default) or `memory`.
+    queue_dir
+        The folder below which queues are kept. Default: the user's state folder. May be shared by
+        processes and apps.
+    max_queue_bytes
+        The bound of the queue on disk. Default: 512 MiB.
+    max_memory_bytes
+        The bound of what waits in memory, where the disk refuses. Default: 16 MiB.
+    max_event_bytes
+        Larger events are not taken. Default: 256 KiB.
+    batch_events, batch_bytes
+        The most a request carries. Default: 500 events, 480,000 bytes before compression.
+    flush_interval_s
+        How long an event waits for others, in seconds. Default: 1.
+    timeout_s
+        How long the collector may take to answer, in seconds. Default: 10.
+    exit_timeout_s
+        How long `close` and the interpreter's exit may take, in seconds. Default: 2.
+    gzip
+        Whether to compress. Default: True.
+    on_violation
+        `report` (default): count, log one line a kind, send; the collector decides. `raise`: a
+        `ViolationError` in the caller, for development; the event is not sent.
+    on_loss
+        Called with a reason and a number of events, whenever events are lost.
+    before_send
+        Sees each message as a dict and may change it or, by returning None, discard it.
+    sampling
+        Event name -> share of people (0 to 1) whose events of that name are sent.
+    purposes
+        Event name -> purpose, for `consent`; others serve `analytics`.
+    session_timeout_s
+        Give the events of each person a session id that ends with a pause of so many seconds;
+        1800 is the usual. Default: none is given.
+    pii_key
+        With it, personal values of the plan are hashed before they are kept; without it the
+        collector does so.
+    app_context
+        Merged into every event's context.
+    enabled
+        False: nothing is tracked at all.
+
+    Raises
+    ------
+    SettingsError, PlanError
+        If a setting or the plan is wrong. No other call raises.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        *,
+        write_key: str | None = None,
+        plan: Plan | str | Path | None = None,
+        queue: _settings.QueueKind | None = None,
+        queue_dir: str | Path | None = None,
+        max_queue_bytes: int | None = None,
+        max_memory_bytes: int | None = None,
+        max_event_bytes: int | None = None,
+        batch_events: int | None = None,
+        batch_bytes: int | None = None,
+        flush_interval_s: float | None = None,
+        timeout_s: float | None = None,
+        exit_timeout_s: float | None = None,
+        gzip: bool | None = None,
+        on_violation: _settings.OnViolation | None = None,
+        on_loss: OnLoss | None = None,
+        before_send: BeforeSend | None = None,
+        sampling: Mapping[str, float] | None = None,
+        purposes: Mapping[str, str] | None = None,
+        session_timeout_s: float | None = None,
+        pii_key: bytes | None = None,
+        app_context: Mapping[str, Any] | None = None,
+        enabled: bool | None = None,
+    ) -> None:
+        self._settings = settings = _settings.read(
+            {
+                "endpoint": endpoint,
+                "write_key": write_key,
+                "queue": queue,
+                "queue_dir": queue_dir,
+                "max_queue_bytes": max_queue_bytes,
+                "max_memory_bytes": max_memory_bytes,
+                "max_event_bytes": max_event_bytes,
+                "batch_events": batch_events,
+                "batch_bytes": batch_bytes,
+                "flush_interval_s": flush_interval_s,
+                "timeout_s": timeout_s,
+                "exit_timeout_s": exit_timeout_s,
+                "gzip": gzip,
+                "on_violation": on_violation,
+                "session_timeout_s": session_timeout_s,
+                "enabled": enabled,
+            }
+        )
+        self._plan = _load_plan(plan)
+        self._check = None if self._plan is None else self._plan.compile(pii_key=pii_key).check
+        self._replaces = pii_key is not None
+        self._raises = settings.on_violation == "raise"
+        self._max_event_bytes = settings.max_event_bytes
+        self._before_send = before_send
+        self._sampling = dict(sampling or {})
+        check_rates(self._sampling)
+        self._consent = Consent(purposes or {})
+        self._guarded = False
+        self._sessions = (
+            None if settings.session_timeout_s is None else Sessions(settings.session_timeout_s)
+        )
+        self._super: dict[str, Any] = {}
+        library = {"name": "desirepath-python", "version": version("desirepath")}
+        self._base_context: dict[str, Any] = {**(app_context or {}), "library": library}
+        if self._plan is not None:
+            self._base_context["plan"] = f"{self._plan.name}@{self._plan.version}"
+        self._context_bytes = _values.encode(self._base_context, "/context")[0]
+        self._prefixes: dict[tuple[str, str], bytes] = {}
+        self._ledger = Ledger(on_loss)
+        self._pipeline = Pipeline(settings, self._ledger, refused=self._consent.refuses_record)
+        self._anonymous_id: str | None = None
+        self._guard()
+
+    # -- the six calls ---------------------------------------------------------------------------
+
+    def track(
+        self,
+        event: str | TypedEvent,
+        properties: Mapping[str, Any] | None = None,
+        *,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+        timestamp: datetime | str | None = None,
+        context: Mapping[str, Any] | None = None,
+        message_id: str | None = None,
+    ) -> None:
+        """Somebody did something.
+
+        Parameters
+        ----------
+        event
+            The event's name, or a typed event of the plan, which brings its properties.
+        properties
+            What is to be said about it; values of any type.
+        user_id, anonymous_id
+            Who: the ids that hold here, else those of `context(...)`, else this installation's.
+        timestamp
+            When, if not now; aware, or RFC 3339.
+        context
+            Merged into the event's context.
+        message_id
+            An id of the app's own, the same for the same event, however often it is sent.
+        """
+        try:
+            if type(event) is not str:
+                event, properties = _typed(event, properties)
+            self._record(
+                "track", event, properties, user_id, anonymous_id, timestamp, context, message_id
+            )
+        except ViolationError:
+            raise
+        except Exception as error:
+            self._failed("track", error)
+
+    def identify(
+        self,
+        user_id: str | None = None,
+        traits: Mapping[str, Any] | None = None,
+        *,
+        anonymous_id: str | None = None,
+        timestamp: datetime | str | None = None,
+        context: Mapping[str, Any] | None = None,
+        message_id: str | None = None,
+    ) -> None:
+        """This is who they are: ties `anonymous_id` to `user_id` and sets traits."""
+        try:
+            self._record(
+                "identify", "", traits, user_id, anonymous_id, timestamp, context, message_id
+            )
+        except ViolationError:
+            raise
+        except Exception as error:
+            self._failed("identify", error)
+
+    def page(
+        self,
+        name: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+        *,
+        category: str | None = None,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+        timestamp: datetime | str | None = None,
+        context: Mapping[str, Any] | None = None,
+        message_id: str | None = None,
+    ) -> None:
+        """Somebody saw a page."""
+        self._seen(
+            "page", name, properties, category, user_id, anonymous_id, timestamp, context,
+            message_id,
+        )  # fmt: skip
+
+    def screen(
+        self,
+        name: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+        *,
+        category: str | None = None,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+        timestamp: datetime | str | None = None,
+        context: Mapping[str, Any] | None = None,
+        message_id: str | None = None,
+    ) -> None:
+        """Somebody saw a screen of an app."""
+        self._seen(
+            "screen", name, properties, category, user_id, anonymous_id, timestamp, context,
+            message_id,
+        )  # fmt: skip
+
+    def group(
+        self,
+        group_id: str,
+        traits: Mapping[str, Any] | None = None,
+        *,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+        timestamp: datetime | str | None = None,
+        context: Mapping[str, Any] | None = None,
+        message_id: str | None = None,
+    ) -> None:
+        """Somebody belongs to a group: a company, a team; sets the group's traits."""
+        try:
+            self._record(
+                "group", "", traits, user_id, anonymous_id, timestamp, context, message_id,
+                (("groupId", group_id),),
+            )  # fmt: skip
+        except ViolationError:
+            raise
+        except Exception as error:
+            self._failed("group", error)
+
+    def alias(
+        self,
+        previous_id: str,
+        user_id: str | None = None,
+        *,
+        timestamp: datetime | str | None = None,
+        context: Mapping[str, Any] | None = None,
+        message_id: str | None = None,
+    ) -> None:
+        """The person known as `previous_id` is `user_id`."""
+        try:
+            self._record(
+                "alias", "", None, user_id, None, timestamp, context, message_id,
+                (("previousId", previous_id),),
+            )  # fmt: skip
+        except ViolationError:
+            raise
+        except Exception as error:
+            self._failed("alias", error)
+
+    # -- who, where, whether ---------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def context(
+        self,
+        *,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+        session_id: str | None = None,
+        consent: Mapping[str, bool] | None = None,
+        properties: Mapping[str, Any] | None = None,
+        **context: Any,
+    ) -> Iterator[None]:
+        """What holds for every event inside the block, in this thread or asyncio task.
+
+        Parameters
+        ----------
+        user_id, anonymous_id, session_id
+            The person and the visit.
+        consent
+            This person's answers: purpose -> allowed.
+        properties
+            Added to the properties of track, page and screen.
+        **context
+            Merged into the context: `page={"url": ...}`, `locale="sv"`, ...
+        """
+        scope = Scope(
+            user_id, anonymous_id, session_id, context, dict(properties or {}), dict(consent or {})
+        )
+        outer = CURRENT.get()
+        token = CURRENT.set(scope if outer is None else outer.inside(scope))
+        try:
+            yield
+        finally:
+            CURRENT.reset(token)
+
+    def register(self, properties: Mapping[str, Any]) -> None:
+        """Add super properties: sent with every track, page and screen, below the call's own."""
+        self._super = {**self._super, **properties}
+        self._guard()
+
+    def unregister(self, *names: str) -> None:
+        """Take super properties away; all of them without a name."""
+        self._super = (
+            {key: value for key, value in self._super.items() if key not in names} if names else {}
+        )
+        self._guard()
+
+    def consent(self, **purposes: bool) -> None:
+        """Note what is allowed: `consent(analytics=True, marketing=False)`.
+
+        Events of a refused purpose are neither kept nor sent, also those that wait already.
+        """
+        self._consent.set(purposes)
+        self._guard()
+        self._purge()
+
+    def opt_out(self) -> None:
+        """Track nothing from here on, and discard what waits."""
+        self._consent.opted_out = True
+        self._guard()
+        self._purge()
+
+    def opt_in(self) -> None:
+        """Track again."""
+        self._consent.opted_out = False
+        self._guard()
+
+    # -- delivery --------------------------------------------------------------------------------
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Send what waits and return when it is answered; False if that takes over `timeout` s.
+
+        Inside a running event loop it only sets the sending off and returns False: use `aflush`.
+        """
+        pipeline = self._pipeline
+        if pipeline.closed:
+            return pipeline.queue.pending == 0
+        if _in_event_loop():
+            pipeline.sender.hurry()
+            return pipeline.queue.pending == 0
+        return pipeline.sender.flush(pipeline.queue.mark(), timeout)
+
+    async def aflush(self, timeout: float = 10.0) -> bool:
+        """`flush` without blocking the event loop."""
+        pipeline = self._pipeline
+        mark = pipeline.queue.mark()
+        pipeline.sender.hurry()
+        deadline = time.monotonic() + timeout
+        while not pipeline.queue.passed(mark):
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+    def close(self, timeout: float | None = None) -> None:
+        """Send what can be sent within `timeout` s (`exit_timeout_s`); the rest stays on disk.
+
+        Inside a running event loop it does not wait: the interpreter's exit does.
+        """
+        pipeline = self._pipeline
+        pipeline.begin_close(self._settings.exit_timeout_s if timeout is None else timeout)
+        if not _in_event_loop():
+            pipeline.end_close()
+
+    def stats(self) -> Stats:
+        """What became of the events so far."""
+        queue = self._pipeline.queue
+        return self._ledger.stats(queue.taken, queue.pending)
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan events are checked against."""
+        return self._plan
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Tracker({self._settings.endpoint!r}, queued={self._pipeline.queue.pending})"
+
+    # -- private ---------------------------------------------------------------------------------
+
+    def _seen(
+        self,
+        kind: Kind,
+        name: str | None,
+        properties: Mapping[str, Any] | None,
+        category: str | None,
+        user_id: str | None,
+        anonymous_id: str | None,
+        timestamp: datetime | str | None,
+        context: Mapping[str, Any] | None,
+        message_id: str | None,
+    ) -> None:
+        try:
+            named = {"name": name, "category": category}
+            extra = tuple((key, value) for key, value in named.items() if value is not None)
+            properties = {**dict(extra), **(properties or {})}
+            self._record(
+                kind, "", properties, user_id, anonymous_id, timestamp, context, message_id, extra
+            )
+        except ViolationError:
+            raise
+        except Exception as error:
+            self._failed(kind, error)
+
+    def _record(
+        self,
+        kind: Kind,
+        event: str,
+        payload: Mapping[str, Any] | None,
+        user_id: str | None,
+        anonymous_id: str | None,
+        timestamp: datetime | str | None,
+        context: Mapping[str, Any] | None,
+        message_id: str | None,
+        extra: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        scope = CURRENT.get()
+        violations: tuple[Violation, ...] = ()
+        context_bytes = self._context_bytes
+        if scope is not None:
+            user_id = scope.user_id if user_id is None else user_id
+            anonymous_id = anonymous_id or scope.anonymous_id
+        if user_id is None and anonymous_id is None:
+            anonymous_id = self._installation()
+        if self._guarded or scope is not None:
+            if self._discards(kind, event, user_id, anonymous_id, scope):
+                return
+            if kind not in ("identify", "group", "alias"):
+                shared = scope.properties if scope is not None else {}
+                payload = {**self._super, **shared, **(payload or {})}
+        if context is not None or scope is not None or self._sessions is not None:
+            context_bytes, violations = self._merged(scope, context, user_id, anonymous_id)
+        if payload:
+            root = "/traits" if kind in ("identify", "group") else "/properties"
+            body, found = _values.encode(payload, root)
+            if found:
+                violations += found
+        else:
+            body = b"{}"
+        if self._check is not None:
+            verdict = self._check(kind, event, body, context_bytes)
+            if verdict.violations:
+                violations += verdict.violations
+            if self._replaces:
+                body, context_bytes = verdict.payload, verdict.context
+        if timestamp is None:
+            moment = _ids.timestamp()
+        else:
+            moment, found = _moment(timestamp)
+            violations += found
+        if violations:
+            self._violated(event or kind, violations)
+        prefix = self._prefixes.get((kind, event)) or self._prefix(kind, event)
+        parts = [prefix, (message_id or _ids.message_id()).encode(), b'","timestamp":"',
+                 moment.encode(), b'"']  # fmt: skip
+        if user_id is not None:
+            parts += (b',"userId":', _string(user_id if type(user_id) is str else str(user_id)))
+        if anonymous_id is not None:
+            parts += (b',"anonymousId":', _string(str(anonymous_id)))
+        for key, value in extra:
+            parts.append(b',"%s":%s' % (key.encode(), _string(str(value))))
+        name = b',"traits":' if kind in ("identify", "group") else b',"properties":'
+        parts += (name, body, b',"context":', context_bytes, b"}")
+        record = b"".join(parts)
+        if self._before_send is not None:
+            changed = self._hooked(record)
+            if changed is None:
+                return
+            record = changed
+        if len(record) > self._max_event_bytes:
+            self._ledger.lose("too_large", 1, f"{event or kind!r} has {len(record):,} bytes")
+            return
+        self._pipeline.put(record)
+
+    def _prefix(self, kind: Kind, event: str) -> bytes:
+        if len(self._prefixes) >= _MAX_CACHED_NAMES:
+            self._prefixes.clear()
+        named = b',"event":' + _string(event) if kind == "track" else b""
+        prefix = b'{"type":"%s"%s,"messageId":"' % (kind.encode(), named)
+        self._prefixes[kind, event] = prefix
+        return prefix
+
+    def _merged(
+        self,
+        scope: Scope | None,
+        context: Mapping[str, Any] | None,
+        user_id: str | None,
+        anonymous_id: str | None,
+    ) -> tuple[bytes, tuple[Violation, ...]]:
+        merged = dict(self._base_context)
+        session_id = None
+        if scope is not None:
+            merged.update(scope.context)
+            session_id = scope.session_id
+        if context is not None:
+            merged.update(context)
+        if session_id is None and self._sessions is not None:
+            session_id = self._sessions.of(str(user_id or anonymous_id))
+        if session_id is not None:
+            merged.setdefault("sessionId", session_id)
+        return _values.encode(merged, "/context")
+
+    def _violated(self, event: str, violations: tuple[Violation, ...]) -> None:
+        self._ledger.report(event, violations)
+        if self._raises:
+            raise ViolationError(event, violations)
+
+    def _guard(self) -> None:
+        """Note whether any of the rarer features asks for a look at each event."""
+        self._guarded = bool(
+            self._consent.limited or self._sampling or self._super or not self._settings.enabled
+        )
+
+    def _discards(
+        self,
+        kind: Kind,
+        event: str,
+        user_id: str | None,
+        anonymous_id: str | None,
+        scope: Scope | None,
+    ) -> bool:
+        if not self._settings.enabled or self._consent.opted_out:
+            self._ledger.discard("opt_out")
+            return True
+        if self._consent.refuses(event, scope.consent if scope is not None else None):
+            self._ledger.discard("consent")
+            return True
+        rate = self._sampling.get(event) if kind == "track" else None
+        if rate is not None and not keeps(str(user_id or anonymous_id), rate):
+            self._ledger.discard("sampling")
+            return True
+        return False
+
+    def _hooked(self, record: bytes) -> bytes | None:
+        try:
+            message = self._before_send(_decode(record)) if self._before_send else None
+        except Exception as error:
+            # What the hook was to take out must not leave because the hook is broken.
+            self._ledger.lose("error", 1, f"before_send failed: {error!r}")
+            return None
+        if message is None:
+            self._ledger.discard("before_send")
+            return None
+        return _values.encode(message, "")[0]
+
+    def _installation(self) -> str:
+        if self._anonymous_id is None:
+            from desirepath._installation import installation_id
+
+            self._anonymous_id = installation_id(self._pipeline.folder)
+        return self._anonymous_id
+
+    def _purge(self) -> None:
+        if self._consent.limited and self._pipeline.queue.pending:
+            self._pipeline.sender.purge()
+
+    def _failed(self, call: str, error: Exception) -> None:
+        self._ledger.lose("error", 1, f"{call}() failed: {error!r}")
+
+
+def _load_plan(plan: Plan | str | Path | None) -> Plan | None:
+    import os
+
+    from desirepath.plan import Plan
+
+    if plan is None:
+        plan = os.environ.get("DESIREPATH_PLAN")
+    if plan is None or isinstance(plan, Plan):
+        return plan
+    if not isinstance(plan, str | Path):
+        raise SettingsError(f"plan is {plan!r}, neither a Plan nor the path of one")
+    return Plan.load(plan)
+
+
+def _typed(
+    event: Any, properties: Mapping[str, Any] | None
+) -> tuple[str, Mapping[str, Any] | None]:
+    name = getattr(event, "__event__", None)
+    if isinstance(name, str):
+        return name, {**event.to_properties(), **(properties or {})}
+    if isinstance(event, str):
+        return str(event), properties
+    raise TypeError(f"the event is {event!r}, neither a name nor a typed event")
+
+
+def _moment(timestamp: datetime | str) -> tuple[str, tuple[Violation, ...]]:
+    if isinstance(timestamp, str):
+        return _string(timestamp)[1:-1].decode(), ()
+    if timestamp.tzinfo is None:
+        found = Violation("format", "/timestamp", "a time with its zone", timestamp.isoformat())
+        return isoformat(timestamp.replace(tzinfo=UTC)), (found,)
+    return isoformat(timestamp), ()
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
