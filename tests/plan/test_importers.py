@@ -1,0 +1,425 @@
+"""`desirepath.plan.importers`: other tools' plans, as they really look."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from desirepath.errors import InputError, PlanError
+from desirepath.plan import Plan
+from desirepath.plan.importers import Imported, import_plan, text_of
+
+
+def load(imported: Imported) -> Plan:
+    return Plan.parse(text_of(imported, "test"), "imported.yaml")
+
+
+def write(tmp_path: Path, name: str, content: Any) -> Path:
+    path = tmp_path / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+ORDER = {
+    "type": "object",
+    "properties": {
+        "order_id": {"type": "string", "description": "Its number."},
+        "total": {"type": ["number", "null"], "minimum": 0},
+        "products": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"sku": {"type": "string"}, "n": {"type": "integer"}},
+                "required": ["sku"],
+            },
+        },
+    },
+    "required": ["order_id", "products"],
+}
+
+PUBLIC_API = {
+    "data": {
+        "rules": [
+            {
+                "type": "TRACK",
+                "key": "Order Completed",
+                "version": 1,
+                "jsonSchema": {
+                    "$schema": "http://json-schema.org/draft-07/schema#",
+                    "type": "object",
+                    "description": "The buyer paid.",
+                    "labels": {},
+                    "properties": {"context": {}, "traits": {}, "properties": ORDER},
+                },
+            },
+            {
+                "type": "TRACK",
+                "key": "Order Completed",
+                "version": 2,
+                "jsonSchema": {
+                    "type": "object",
+                    "description": "The buyer paid.",
+                    "properties": {
+                        "context": {},
+                        "traits": {},
+                        "properties": {**ORDER, "additionalProperties": False},
+                    },
+                },
+            },
+            {
+                "type": "IDENTIFY",
+                "key": "",
+                "jsonSchema": {
+                    "type": "object",
+                    "properties": {
+                        "traits": {
+                            "type": "object",
+                            "properties": {"email": {"type": "string", "format": "email"}},
+                        }
+                    },
+                },
+            },
+            {
+                "type": "COMMON",
+                "key": None,
+                "jsonSchema": {
+                    "properties": {
+                        "context": {
+                            "type": "object",
+                            "properties": {"build": {"type": "integer", "id": "/x"}},
+                        },
+                        "properties": {},
+                        "traits": {},
+                    }
+                },
+            },
+            {"type": "PAGE", "key": "", "jsonSchema": {"properties": {"properties": {}}}},
+        ]
+    }
+}
+
+
+def test_segment_public_api(tmp_path: Path) -> None:
+    plan = load(import_plan([write(tmp_path, "rules.json", PUBLIC_API)]))
+    order = plan.events["Order Completed"]
+    assert order.description == "The buyer paid."
+    assert order.unplanned_properties == "reject"
+    assert order.properties["order_id"].required
+    assert order.properties["order_id"].description == "Its number."
+    assert order.properties["total"].schema == {"type": ["number", "null"], "minimum": 0}
+    assert order.properties["products"].required
+    assert order.properties["products"].schema["items"]["required"] == ["sku"]
+    assert plan.events["Page Viewed"].unplanned_properties == "accept"
+    assert plan.traits["email"].schema["format"] == "email"
+    assert plan.context["build"].schema == {"type": "integer"}
+
+
+def test_segment_config_api(tmp_path: Path) -> None:
+    document = {
+        "name": "workspaces/w/tracking-plans/rs_1",
+        "display_name": "Kicks App",
+        "rules": {
+            "identify_traits": [],
+            "group_traits": [],
+            "global": {},
+            "events": [
+                {
+                    "name": "Order Completed",
+                    "description": "The buyer paid.",
+                    "version": 1,
+                    "rules": {"properties": {"properties": ORDER, "context": {}, "traits": {}}},
+                }
+            ],
+            "identify": {
+                "properties": {
+                    "traits": {"type": "object", "properties": {"plan": {"type": "string"}}}
+                }
+            },
+        },
+    }
+    plan = load(import_plan([write(tmp_path, "plan.json", document)]))
+    assert plan.name == "kicks_app"
+    assert plan.events["Order Completed"].description == "The buyer paid."
+    assert list(plan.traits) == ["plan"]
+
+
+def test_segment_typewriter_plan_json(tmp_path: Path) -> None:
+    document = {
+        "id": "tp_1",
+        "name": "Typewriter E2E",
+        "rules": [
+            {
+                "type": "TRACK",
+                "key": "42_--terrible==event'++name~!3",
+                "deprecatedAt": "2023-07-22T21:58:03.000Z",
+                "jsonSchema": {
+                    "$schema": "http://json-schema.org/draft-07/schema#",
+                    "eventMetadata": {"name": "x", "type": "TRACK"},
+                    "properties": {
+                        "regex property": {
+                            "description": "",
+                            "id": "/properties/regex%20property",
+                            "pattern": "Lawyer Morty|Evil Morty",
+                            "type": "string",
+                        },
+                        "properties": {"type": "object"},
+                    },
+                    "required": ["regex property"],
+                    "type": "object",
+                },
+                "version": 1,
+            }
+        ],
+    }
+    plan = load(import_plan([write(tmp_path, "plan.json", document)]))
+    (event,) = plan.events.values()
+    assert event.status == "deprecated"
+    assert set(event.properties) == {"regex property", "properties"}
+    assert event.properties["regex property"].required
+
+
+def rudder_v0(tmp_path: Path) -> Path:
+    write(tmp_path, "events.yaml", """
+version: rudder/v0.1
+kind: events
+metadata: {name: shop}
+spec:
+  events:
+    - {id: order_completed, name: Order Completed, event_type: track, description: Paid.}
+    - {id: who, event_type: identify}
+""")  # fmt: skip
+    write(tmp_path, "properties.yaml", """
+version: rudder/v0.1
+kind: properties
+metadata: {name: shop}
+spec:
+  properties:
+    - {id: total, name: total, type: number, description: Sum., propConfig: {minimum: 0}}
+    - {id: coupon, name: coupon, type: "string, null", propConfig: {maxLength: 9}}
+    - {id: tags, name: tags, type: array, propConfig: {itemTypes: [string, integer]}}
+    - {id: mail, name: mail, type: "#/custom-types/shop/email"}
+    - {id: cart, name: cart, type: object}
+    - id: buyers
+      name: buyers
+      type: array
+      propConfig: {itemTypes: ["#/custom-types/shop/email"]}
+""")  # fmt: skip
+    write(tmp_path, "types.yaml", """
+version: rudder/v0.1
+kind: custom-types
+metadata: {name: shop}
+spec:
+  types:
+    - {id: email, name: EmailType, type: string, config: {format: email}}
+""")  # fmt: skip
+    write(tmp_path, "tp.yaml", """
+version: rudder/v0.1
+kind: tp
+metadata: {name: shop}
+spec:
+  id: shop-plan
+  display_name: Shop
+  rules:
+    - type: event_rule
+      id: one
+      event: {$ref: "#/events/shop/order_completed", allow_unplanned: true}
+      properties:
+        - {$ref: "#/properties/shop/total", required: true}
+        - {$ref: "#/properties/shop/coupon"}
+        - {$ref: "#/properties/shop/tags"}
+        - {$ref: "#/properties/shop/buyers"}
+        - $ref: "#/properties/shop/cart"
+          properties: [{$ref: "#/properties/shop/total", required: true}]
+        - {$ref: "#/properties/shop/nowhere"}
+      variants:
+        - type: discriminator
+          discriminator: "#/properties/shop/coupon"
+          cases: [{match: [a], properties: [{$ref: "#/properties/shop/mail", required: true}]}]
+    - type: event_rule
+      id: two
+      event: {$ref: "#/events/shop/who"}
+      properties: [{$ref: "#/properties/shop/mail", required: true}]
+""")  # fmt: skip
+    return tmp_path
+
+
+def test_rudderstack_project(tmp_path: Path) -> None:
+    imported = import_plan([rudder_v0(tmp_path)])
+    plan = load(imported)
+    order = plan.events["Order Completed"]
+    assert plan.name == "shop_plan"
+    assert order.description == "Paid."
+    assert order.unplanned_properties == "accept"
+    assert order.properties["total"].required
+    assert order.properties["total"].schema == {"type": "number", "minimum": 0}
+    assert order.properties["coupon"].schema == {"type": ["string", "null"], "maxLength": 9}
+    assert order.properties["tags"].schema["items"] == {"type": ["string", "integer"]}
+    assert order.properties["cart"].schema["required"] == ["total"]
+    assert order.properties["mail"].schema == {"type": "string", "format": "email"}
+    assert order.properties["buyers"].schema["items"]["format"] == "email"
+    assert plan.traits["mail"].required
+    assert list(plan.types) == ["emailtype"]
+    assert any("nowhere" in note for note in imported.notes)
+    assert any("which case" in note for note in imported.notes)
+
+
+def test_rudderstack_v1(tmp_path: Path) -> None:
+    write(tmp_path, "all.yml", """
+version: rudder/v1
+kind: events
+metadata: {name: shop}
+spec:
+  events: [{id: seen, name: Product Viewed, event_type: track}]
+""")  # fmt: skip
+    write(tmp_path, "properties.yml", """
+version: rudder/v1
+kind: properties
+metadata: {name: shop}
+spec:
+  properties:
+    - {id: sku, name: sku, types: [string, integer], config: {min_length: 2}}
+    - {id: mails, name: mails, type: array, item_type: "#custom-type:mail"}
+""")  # fmt: skip
+    write(tmp_path, "types.yml", """
+version: rudder/v1
+kind: custom-types
+metadata: {name: shop}
+spec:
+  types: [{id: mail, name: Mail, type: string, config: {max_length: 99}}]
+""")  # fmt: skip
+    write(tmp_path, "plan.yml", """
+version: rudder/v1
+kind: tracking-plan
+metadata: {name: shop}
+spec:
+  id: mytrackingplan
+  rules:
+    - type: event_rule
+      id: r
+      event: "#event:seen"
+      additional_properties: false
+      properties:
+        - {property: "#property:sku", required: true}
+        - {property: "#property:mails"}
+""")  # fmt: skip
+    imported = import_plan([tmp_path])
+    event = load(imported).events["Product Viewed"]
+    assert imported.notes == ()
+    assert event.unplanned_properties == "reject"
+    assert event.properties["sku"].schema == {"type": ["string", "integer"], "minLength": 2}
+    assert event.properties["mails"].schema["items"] == {"type": "string", "maxLength": 99}
+
+
+def test_rudderstack_api_json(tmp_path: Path) -> None:
+    document = {
+        "name": "api",
+        "events": [
+            {
+                "name": "Order Completed",
+                "eventType": "track",
+                "identitySection": "properties",
+                "rules": {"$schema": "", "properties": {"properties": ORDER}},
+            },
+            {
+                "name": "",
+                "eventType": "identify",
+                "identitySection": "context.traits",
+                "rules": {
+                    "properties": {
+                        "context": {
+                            "properties": {"traits": {"properties": {"t": {"type": "string"}}}}
+                        }
+                    }
+                },
+            },
+        ],
+    }
+    plan = load(import_plan([write(tmp_path, "plan.json", document)]))
+    assert plan.events["Order Completed"].properties["order_id"].required
+    assert list(plan.traits) == ["t"]
+
+
+def test_a_project_without_its_plan_is_refused(tmp_path: Path) -> None:
+    rudder_v0(tmp_path)
+    with pytest.raises(InputError, match="no RudderStack tracking plan"):
+        import_plan([tmp_path / "events.yaml", tmp_path / "properties.yaml"])
+
+
+def test_json_schema_files(tmp_path: Path) -> None:
+    one = write(
+        tmp_path,
+        "order_completed.schema.json",
+        {
+            "$schema": "http://json-schema.org/draft-04/schema#",
+            "type": "object",
+            "description": "Paid.",
+            "properties": {
+                "total": {"type": "number", "minimum": 0, "exclusiveMinimum": True},
+                "pair": {"type": "array", "items": [{"type": "string"}, {"type": "number"}],
+                         "additionalItems": False},
+                "money": {"$ref": "#/definitions/Money Type"},
+                "tree": {"$ref": "#/definitions/node"},
+                "away": {"$ref": "other.json#/x"},
+                "phone": {"type": "string", "format": "phone"},
+                "map": {"type": "object", "patternProperties": {"^x": {}}, "propertyNames": {}},
+                "any": True,
+                "dep": {"type": "object", "dependencies": {"a": ["b"], "c": {}}},
+            },
+            "required": ["total", "undeclared"],
+            "additionalProperties": False,
+            "definitions": {
+                "Money Type": {"type": "object", "properties": {"eur": {"type": "number"}}},
+                "node": {"type": "object", "properties": {"next": {"$ref": "#/definitions/node"}}},
+            },
+        },
+    )  # fmt: skip
+    two = write(
+        tmp_path,
+        "call.json",
+        {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "properties": {
+                "event": {"const": "Signed Up"},
+                "properties": {"properties": {"n": {"type": "integer"}}},
+            },
+        },
+    )
+    imported = import_plan([one, two], name="Mixed")
+    plan = load(imported)
+    assert plan.name == "mixed"
+    order = plan.events["Order Completed"]
+    assert order.unplanned_properties == "reject"
+    assert order.properties["total"].schema == {
+        "type": "number", "minimum": 0, "exclusiveMinimum": 0
+    }  # fmt: skip
+    assert order.properties["undeclared"].required
+    pair = order.properties["pair"].schema
+    assert [item["type"] for item in pair["prefixItems"]] == ["string", "number"]
+    assert pair["items"] == {"not": {}}
+    assert order.properties["money"].schema["properties"] == {"eur": {"type": "number"}}
+    assert order.properties["dep"].schema["dependentRequired"] == {"a": ["b"]}
+    assert order.properties["any"].schema == {}
+    assert plan.events["Signed Up"].properties["n"].schema == {"type": "integer"}
+    notes = "\n".join(imported.notes)
+    for word in ("phone", "patternProperties", "propertyNames", "other.json", "itself", "schemas"):
+        assert word in notes
+
+
+def test_what_is_no_plan_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither"):
+        import_plan([write(tmp_path, "a.json", {"x": 1})])
+    with pytest.raises(InputError, match="not JSON"):
+        import_plan([write(tmp_path, "b.json", "{")])
+    with pytest.raises(PlanError, match=r"b\.yaml:2:1"):
+        import_plan([write(tmp_path, "b.yaml", "a: [")])
+    with pytest.raises(InputError, match="No such file"):
+        import_plan([tmp_path / "none.json"])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match=r"no \.json or .yaml"):
+        import_plan([empty])
+    with pytest.raises(InputError, match="no event"):
+        import_plan([write(tmp_path, "c.json", {"rules": []})], format="segment")

@@ -1,0 +1,139 @@
+"""`desirepath.plan.lint`: each rule, where it points, and what it leaves alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from desirepath.plan import Plan
+from desirepath.plan.lint import RULES, Finding, lint
+from desirepath.resources import starter_plan
+
+HEAD = "plan: test\nversion: 1.0.0\nowner: us\n"
+
+
+def findings(text: str) -> tuple[Finding, ...]:
+    return lint(Plan.parse(HEAD + text, "plan.yaml"))
+
+
+def only(text: str) -> Finding:
+    (finding,) = findings(text)
+    assert finding.rule in RULES
+    return finding
+
+
+EVENTS = """
+events:
+  Product Viewed: {description: Seen., properties: {sku: string, price: {type: number, minimum: 0}}}
+  Product Added: {description: Added., properties: {level: {enum: [gold, silver]}, email: {type: string, pii: hash}, name: {type: string, pii: drop}}}
+  Order Completed: {description: Paid., status: STATUS, properties: {total: {type: number, minimum: 0, maximum: 100}}}
+"""  # noqa: E501
+LIVE = EVENTS.replace("STATUS", "live")
+
+
+def test_a_good_plan_has_none() -> None:
+    assert findings(LIVE + "journeys: {buy: {steps: [Product Viewed, Product Added]}}") == ()
+
+
+@pytest.mark.parametrize("name", ["shop"])
+def test_starter_plans_have_none(name: str) -> None:
+    assert lint(Plan.load(starter_plan(name))) == ()
+
+
+def test_event_naming_follows_the_majority() -> None:
+    finding = only(LIVE + "  checkout_started: {description: x}\n")
+    assert finding.rule == "event-naming"
+    assert "Title Case" in finding.message
+    assert (finding.place.line, finding.place.column) == (9, 3)
+
+
+def test_property_naming_follows_the_majority() -> None:
+    text = "events: {Bought: {description: x, properties: {order_id: string, unit_price: number, "
+    assert findings(text + "total: number, item_count: integer}}}") == ()
+    finding = only(text + "itemCount: integer}}}")
+    assert (finding.rule, "snake_case" in finding.message) == ("property-naming", True)
+
+
+def test_descriptions_and_owners() -> None:
+    plan = Plan.parse("plan: t\nversion: 1.0.0\nevents:\n  Bought: {}\n", "plan.yaml")
+    assert [finding.rule for finding in lint(plan)] == ["description", "owner"]
+    assert str(lint(plan)[0].place) == "plan.yaml:4:3"
+
+
+def test_unused_types_point_at_the_type() -> None:
+    finding = only(
+        "types:\n  used: string\n  idle: string\n"
+        "events: {A: {description: x, properties: {p: used}}}"
+    )
+    assert (finding.rule, finding.place.line) == ("unused-type", 6)
+
+
+def test_unused_types_of_a_plan_in_several_files(tmp_path: Path) -> None:
+    (tmp_path / "types.yaml").write_text("types: {idle: string}\n")
+    main = tmp_path / "plan.yaml"
+    main.write_text(HEAD + "include: types.yaml\nevents: {A: {description: x}}\n")
+    (finding,) = lint(Plan.load(main))
+    assert (finding.rule, finding.place.path) == ("unused-type", str(main))
+
+
+@pytest.mark.parametrize(
+    ("status", "rule"), [("planned", "unsent-event"), ("deprecated", "deprecated-event")]
+)
+def test_sections_on_events_that_do_not_come(status: str, rule: str) -> None:
+    text = EVENTS.replace("STATUS", status)
+    finding = only(text + "journeys:\n  buy:\n    steps: [Product Viewed, Order Completed]\n")
+    assert finding.rule == rule
+    assert "journey 'buy'" in finding.message
+    assert finding.place.line == 11
+    for section in (
+        "segments: {s: {did: Order Completed}}",
+        "metrics: {m: {kind: kpi, sum: Order Completed.total}}",
+        "models: {m: {kind: propensity, outcome: Order Completed, horizon: 14d}}",
+    ):
+        assert only(text + section).rule == rule
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "{total: {'>': 100}}",
+        "{total: {'<': 0}}",
+        "{total: {'>': 3, '<': 2}}",
+        "{total: 101}",
+    ],
+)
+def test_conditions_no_event_meets(where: str) -> None:
+    finding = only(
+        LIVE + f"journeys:\n  buy: {{steps: [{{event: Order Completed, where: {where}}}]}}\n"
+    )
+    assert finding.rule == "impossible"
+    assert "total" in finding.message or "no number" in finding.message
+    assert finding.place.line == 10
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        ("{level: bronze}", '"gold"'),
+        ("{level: {in: [bronze, iron]}}", "never any of"),
+        ("{email: ada@example.com}", "hash"),
+        ("{name: Ada}", "dropped"),
+    ],
+)
+def test_conditions_on_words(where: str, reason: str) -> None:
+    finding = only(LIVE + f"segments: {{s: {{did: Product Added, where: {where}}}}}\n")
+    assert (finding.rule, reason in finding.message) == ("impossible", True)
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["{total: {'>': 0}}", "{total: {'>=': 100}}", "{total: 3}", "{total: {'>': 2, '<': 3}}"],
+)
+def test_conditions_that_can_be_met(where: str) -> None:
+    assert findings(LIVE + f"segments: {{s: {{did: Order Completed, where: {where}}}}}\n") == ()
+
+
+def test_kept_violations_make_everything_possible() -> None:
+    text = LIVE.replace("status: live", "on_violation: accept")
+    assert findings(text + "segments: {s: {did: Order Completed, where: {total: 101}}}\n") == ()
