@@ -20,5 +20,5 @@ def test_a_valid_event_is_accepted_and_a_wrong_one_quarantined_with_every_reason
     assert bad.decision == "quarantine"
     assert bad.violations == (
         Violation("range", "/properties/total", "at least 0", "-1"),
-        Violation("unplanned_property", "/properties/x", "", "1"),
+        Violation("unplanned_property", "/properties/x", "a planned property", "1"),
     )

@@ -7,21 +7,23 @@ their exact value, and personal values are hashed or gone in everything that com
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from desirepath.event import PAGE_EVENT, SCREEN_EVENT, Kind
 from desirepath.plan import pii
 from desirepath.plan.model import Plan, Policy, Property
+from desirepath.plan.rule import Rule, fold
 from desirepath.plan.violations import Violation
-from desirepath.plan.walker import Check, compile_schema
-from desirepath.plan.wire import Reading, decode, encode, escape, show
+from desirepath.plan.wire import show
 
-__all__ = ["UNFIT", "Validator", "Verdict"]
+__all__ = ["Validator", "Verdict"]
 
-UNFIT: Final = "$unfit"
-"""The key that marks a payload that could not be kept as it came; it never passes a check."""
+MAX_CONTEXTS: Final = 1024
+"""How many distinct contexts are remembered: one app or server sends the same again and again."""
+
+MAX_CONTEXT_BYTES: Final = 2048
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
@@ -45,44 +47,55 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     context: bytes
 
 
-class _Rule(msgspec.Struct):
-    """How one kind of payload is checked."""
-
-    root: str
-    properties: dict[str, tuple[Check | None, Property, pii.Treatment | None]]
-    on_violation: Policy
-    unplanned: Policy
-
-
 class Validator:
-    """Checks events against one plan; immutable in effect, safe to share between threads."""
+    """Checks events against one plan; safe to share between threads."""
 
     def __init__(self, plan: Plan, *, pii_key: bytes | None = None) -> None:
         pii.check_key(pii_key)
         self.plan = plan
-        self._key = pii_key
+        personal = _personal(plan)
+        self._has_hashes = any(one.pii == "hash" for one in personal.values())
+        self._pii_key = pii_key
         defaults = plan.defaults
+
+        def rule(
+            root: str, properties: Mapping[str, Property], violation: Policy, unplanned: Policy,
+            *, quiet: bool = False,
+        ) -> Rule:  # fmt: skip
+            return Rule(
+                root,
+                properties,
+                on_violation=violation,
+                unplanned=unplanned,
+                personal=personal,
+                key=pii_key,
+                quiet=quiet,
+            )
+
+        violation, unplanned = defaults.on_violation, defaults.unplanned_properties
         self._events = {
-            name: _rule(
+            name: rule(
                 "/properties", event.properties, event.on_violation, event.unplanned_properties
             )
             for name, event in plan.events.items()
         }
-        self._kinds: dict[str, _Rule] = {
-            "identify": _rule(
-                "/traits", plan.traits, defaults.on_violation, defaults.unplanned_properties
-            ),
-            "group": _rule(
-                "/traits", plan.groups, defaults.on_violation, defaults.unplanned_properties
-            ),
+        silent = rule("/properties", {}, "accept", "accept", quiet=True)
+        self._kinds = {
+            "identify": rule("/traits", plan.traits, violation, unplanned),
+            "group": rule("/traits", plan.groups, violation, unplanned),
+            "page": self._events.get(PAGE_EVENT, silent),
+            "screen": self._events.get(SCREEN_EVENT, silent),
+            "alias": silent,
         }
-        for kind, name in (("page", PAGE_EVENT), ("screen", SCREEN_EVENT)):
-            self._kinds[kind] = self._events.get(name) or _rule(
-                "/properties", {}, "accept", "accept"
-            )
-        self._kinds["alias"] = _rule("/properties", {}, "accept", "accept")
-        self._unplanned_event = _rule("/properties", {}, "accept", defaults.unplanned_events)
-        self._context = _rule("/context", plan.context, defaults.on_violation, "accept")
+        self._unplanned = rule("/properties", {}, "accept", defaults.unplanned_events, quiet=True)
+        self._context = rule("/context", plan.context, violation, "accept", quiet=True)
+        self._contexts: dict[bytes, bytes] = {}
+        self._spellings = {fold(name): name for name in plan.events}
+
+    @property
+    def needs_pii_key(self) -> bool:
+        """The plan has `pii: hash` and there is no key: these values become `"[pii]"`."""
+        return self._has_hashes and self._pii_key is None
 
     def check(self, kind: Kind, event: str, payload: bytes, context: bytes = b"{}") -> Verdict:
         """The verdict on one event.
@@ -94,85 +107,51 @@ class Validator:
         event
             The event's name; empty for the calls that have none.
         payload
-            The JSON object of its properties (track, page, screen) or traits (identify, group).
+            The JSON object of its properties (track, page, screen, alias) or traits (identify,
+            group).
         context
             The JSON object of its context.
         """
-        out: list[Violation] = []
         rule = self._events.get(event) if kind == "track" else self._kinds[kind]
+        if rule is not None:
+            kept_context = self._contexts.get(context)
+            if kept_context is not None:
+                kept = rule.accept(payload)
+                if kept is not None:
+                    return Verdict("accept", (), kept, kept_context)
+        return self._judge(rule, event, payload, context)
+
+    def _judge(self, rule: Rule | None, event: str, payload: bytes, context: bytes) -> Verdict:
+        out: list[Violation] = []
         rejected = False
         if rule is None:
-            rule = self._unplanned_event
-            out.append(Violation("unplanned_event", "/event", "a planned event", show(event)))
-            rejected = rule.unplanned == "reject"
-        known = len(out)
-        payload, bad = self._part(rule, payload, out)
-        if known and len(out) > known:
-            # Only the event itself is unplanned, not each of its properties.
-            out[known:] = [one for one in out[known:] if one.code != "unplanned_property"]
-        context, bad_context = self._part(self._context, context, out)
-        rejected = rejected or bad or bad_context
-        return Verdict("quarantine" if rejected else "accept", tuple(out), payload, context)
-
-    def _part(self, rule: _Rule, raw: bytes, out: list[Violation]) -> tuple[bytes, bool]:
-        reading: Reading = decode(raw)
-        value = reading.value
-        if type(value) is not dict:
-            out.append(Violation("type", rule.root, "object", show(value)))
-            return encode({UNFIT: "type"}), True
-        out.extend(
-            Violation(one.code, rule.root + one.pointer, one.expected, one.found)
-            for one in reading.violations
-        )
-        rejected = bool(reading.violations) or UNFIT in value
-        dropped: list[str] = []
-        for name, (check, prop, treatment) in rule.properties.items():
-            where = f"{rule.root}/{escape(name)}"
+            rule = self._unplanned
+            rejected = self.plan.defaults.unplanned_events == "reject"
+            known = self._spellings.get(fold(event))
+            expected = f"a planned event, such as {known!r}" if known else "a planned event"
+            out.append(Violation("unplanned_event", "/event", expected, show(event)))
+        kept = rule.accept(payload)
+        if kept is None:
+            kept, bad = rule.judge(payload, out)
+            rejected |= bad
+        kept_context = self._contexts.get(context)
+        if kept_context is None:
             before = len(out)
-            if name not in value:
-                if prop.required:
-                    out.append(Violation("missing", where, "a value"))
-            elif check is not None and not (prop.pii == "hash" and pii.is_protected(value[name])):
-                check(value[name], where, out)
-                if treatment is not None:
-                    out[before:] = [
-                        Violation(one.code, one.pointer, one.expected, one.found and pii.REDACTED)
-                        for one in out[before:]
-                    ]
-                if len(out) > before and rule.on_violation == "drop":
-                    dropped.append(name)
-            if len(out) > before and rule.on_violation == "reject":
-                rejected = True
-        if rule.unplanned != "accept" or rule.root != "/context":
-            for name in value.keys() - rule.properties.keys():
-                if rule.root == "/context" or rule.on_violation == "accept" == rule.unplanned:
-                    continue
-                where = f"{rule.root}/{escape(name)}"
-                out.append(Violation("unplanned_property", where, "", show(value[name])))
-                if rule.unplanned == "reject":
-                    rejected = True
-                elif rule.unplanned == "drop":
-                    dropped.append(name)
-        for name, (_, _, treatment) in rule.properties.items():
-            if treatment is not None and name in value:
-                treatment.apply(value, name, self._key)
-        if not rejected:
-            for name in dropped:
-                value.pop(name, None)
-        elif reading.violations:
-            value = {UNFIT: reading.violations[0].code, **value}
-        return encode(value), rejected
+            kept_context, bad = self._context.judge(context, out)
+            rejected |= bad
+            if len(out) == before and len(context) <= MAX_CONTEXT_BYTES:
+                if len(self._contexts) >= MAX_CONTEXTS:
+                    self._contexts.clear()
+                self._contexts[context] = kept_context
+        return Verdict("quarantine" if rejected else "accept", tuple(out), kept, kept_context)
 
 
-def _rule(
-    root: str, properties: Mapping[str, Property], on_violation: Policy, unplanned: Policy
-) -> _Rule:
-    table: dict[str, Any] = {
-        name: (
-            compile_schema(prop.schema) if prop.schema else None,
-            prop,
-            pii.Treatment.of(prop.schema, prop.pii),
-        )
-        for name, prop in properties.items()
-    }
-    return _Rule(root, table, on_violation, unplanned)
+def _personal(plan: Plan) -> dict[str, pii.Treatment]:
+    """What is personal anywhere is so where nobody planned it: the strictest of its treatments."""
+    found: dict[str, pii.Treatment] = {}
+    groups = [plan.traits, plan.groups, plan.context]
+    for properties in [*groups, *(event.properties for event in plan.events.values())]:
+        for name, prop in properties.items():
+            if prop.pii in ("hash", "drop") and (name not in found or prop.pii == "drop"):
+                found[name] = pii.Treatment(prop.pii)
+    return found

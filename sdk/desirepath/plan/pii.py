@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
+
+from msgspec import UNSET
 
 from desirepath.errors import SettingsError
 from desirepath.plan.wire import encode
 
-__all__ = ["MIN_KEY_BYTES", "REDACTED", "Treatment", "hash_value", "is_protected"]
+__all__ = ["MIN_KEY_BYTES", "REDACTED", "Treatment", "check_key", "hash_value", "is_protected"]
 
 MIN_KEY_BYTES: Final = 16
 """The shortest key that is taken."""
@@ -53,17 +55,13 @@ def hash_value(value: Any, key: bytes | None) -> Any:
 
 
 class Treatment:
-    """What to do with one value: its own `pii`, or that of the values nested in it."""
+    """What to do with one value: what its own `pii` says, or that of the values nested in it."""
 
-    __slots__ = ("items", "pii", "properties")
+    __slots__ = ("nested", "pii")
 
-    def __init__(
-        self,
-        pii: str | None,
-        properties: Mapping[str, Treatment] | None = None,
-    ) -> None:
+    def __init__(self, pii: str | None, nested: Mapping[str, Treatment] | None = None) -> None:
         self.pii = pii
-        self.properties = properties or {}
+        self.nested = nested or {}
 
     @classmethod
     def of(cls, schema: Mapping[str, Any], pii: str | None) -> Treatment | None:
@@ -75,15 +73,22 @@ class Treatment:
         }
         return cls(pii, nested) if pii or nested else None
 
-    def apply(self, holder: dict[str, Any], name: str, key: bytes | None) -> None:
-        """Treat `holder[name]` in place."""
+    def apply(self, value: Any, key: bytes | None) -> Any:
+        """What to keep of a value, `UNSET` for nothing; a nested value is changed in place."""
         if self.pii == "drop":
-            del holder[name]
-        elif self.pii == "hash":
-            holder[name] = hash_value(holder[name], key)
-        else:
-            value = holder[name]
-            if self.properties and type(value) is dict:
-                for child, treatment in self.properties.items():
-                    if child in value:
-                        treatment.apply(value, child, key)
+            return UNSET
+        if self.pii == "hash":
+            return hash_value(value, key)
+        if type(value) is dict:
+            for name, treatment in self.nested.items():
+                if name in value:
+                    kept = treatment.apply(value[name], key)
+                    if kept is UNSET:
+                        del value[name]
+                    else:
+                        value[name] = kept
+        return value
+
+    def with_key(self, key: bytes | None) -> Callable[[Any], Any]:
+        """`apply` with this key."""
+        return lambda value: self.apply(value, key)

@@ -13,10 +13,22 @@ from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 
 from desirepath.plan.violations import FOUND_LIMIT, Violation
 
-__all__ = ["MAX_DEPTH", "MAX_INTEGER", "MIN_INTEGER", "Reading", "decode", "encode", "scan", "show"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_INTEGER",
+    "MIN_INTEGER",
+    "Reading",
+    "decode",
+    "encode",
+    "escape",
+    "fits",
+    "scan",
+    "show",
+]
 
 MAX_DEPTH: Final = 64
 """How deep objects and arrays may nest."""
@@ -26,6 +38,8 @@ MAX_INTEGER: Final = 2**64 - 1
 
 _NOT_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[^][{}"]+', re.DOTALL)
 _DEPTH_OF: Final = {91: 1, 123: 1, 93: -1, 125: -1}
+
+_decode_any = msgspec.json.Decoder().decode
 
 encode = msgspec.json.Encoder(decimal_format="number").encode
 """Compact JSON of plain values; a `Decimal` is written as the number it is."""
@@ -46,6 +60,16 @@ def scan(raw: bytes, *, max_depth: int = MAX_DEPTH) -> Violation | None:
     return None
 
 
+def fits(value: Any) -> bool:
+    """Whether every integer in a decoded value has 64 bits."""
+    kind = type(value)
+    if kind is int:
+        return bool(MIN_INTEGER <= value <= MAX_INTEGER)
+    if kind is list:
+        return all(map(fits, value))
+    return all(map(fits, value.values())) if kind is dict else True
+
+
 class Reading(msgspec.Struct):
     """What `decode` read: the value, and what no plan can allow, as violations.
 
@@ -61,7 +85,10 @@ def decode(raw: bytes) -> Reading:
     """Read JSON exactly; pointers in the violations are relative to `raw`."""
     deep = scan(raw)
     if deep is not None:
-        return Reading({}, [deep])
+        return Reading(None, [deep])
+    value = _quickly(raw)
+    if value is not UNSET:
+        return Reading(value)
     found: list[tuple[str, str, str]] = []
 
     def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -105,11 +132,22 @@ def decode(raw: bytes) -> Reading:
             parse_float=real,
         )
     except (ValueError, RecursionError) as error:
-        return Reading({}, [Violation("json", "", "JSON", str(error)[:FOUND_LIMIT])])
+        return Reading(None, [Violation("json", "", "JSON", str(error)[:FOUND_LIMIT])])
     violations = [Violation(code, "", expected, shown) for code, expected, shown in found]
     if b"\\u" in raw:
         value = _mend_surrogates(value, violations, "")
     return Reading(value, violations)
+
+
+def _quickly(raw: bytes) -> Any:
+    """The value if msgspec reads it and writes the same bytes again, so nothing was lost."""
+    try:
+        value = _decode_any(raw)
+        if encode(value) == msgspec.json.format(raw, indent=-1) and fits(value):
+            return value
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass
+    return UNSET
 
 
 def _mend_surrogates(value: Any, violations: list[Violation], pointer: str) -> Any:

@@ -1,0 +1,184 @@
+"""How one kind of payload is judged: the properties of an event, the traits, or the context.
+
+The fast path sees every payload first; what it does not accept is read exactly and walked here,
+which finds every violation, applies the policies and treats what is personal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+
+from desirepath.plan import pii
+from desirepath.plan.fastpath import FastPath
+from desirepath.plan.model import Policy, Property
+from desirepath.plan.violations import Violation
+from desirepath.plan.walker import Check, compile_schema
+from desirepath.plan.wire import decode, encode, escape, show
+
+__all__ = ["UNFIT", "Rule", "fold"]
+
+UNFIT: Final = "$unfit"
+"""The key that marks a payload that could not be kept as it came; it never passes a check."""
+
+_SEPARATORS: Final = str.maketrans("", "", " _-.")
+
+
+class _Planned(msgspec.Struct, frozen=True):
+    """One planned property: its check, what is personal in it, its JSON pointer."""
+
+    check: Check
+    treatment: pii.Treatment | None
+    pointer: str
+    required: bool
+    hashed: bool
+
+
+class Rule:
+    """Judges payloads of one kind.
+
+    Parameters
+    ----------
+    root
+        The JSON pointer of the payload in its event.
+    quiet
+        Unplanned properties are no violation of their own: of the context, of an event that is
+        unplanned itself, of calls that a plan says nothing about.
+    personal
+        The treatment of names that the plan marks as personal anywhere, for unplanned ones.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        properties: Mapping[str, Property],
+        *,
+        on_violation: Policy,
+        unplanned: Policy,
+        personal: Mapping[str, pii.Treatment],
+        key: bytes | None,
+        quiet: bool = False,
+    ) -> None:
+        self._root = root
+        self._properties = properties
+        self._on_violation = on_violation
+        self._unplanned = unplanned
+        self._quiet = quiet
+        self._personal = personal
+        self._key = key
+        self._is_personal = any(
+            pii.Treatment.of(prop.schema, prop.pii) for prop in properties.values()
+        )
+        self._planned: dict[str, _Planned] | None = None
+        self._names = {fold(name): name for name in properties}
+        self.accept = FastPath(properties, key).accept
+
+    def judge(self, raw: bytes, out: list[Violation]) -> tuple[bytes, bool]:
+        """What to keep of a payload, and whether it is rejected; appends every violation."""
+        reading = decode(raw)
+        value = reading.value
+        unfit = [self._mark(one) for one in reading.violations]
+        if type(value) is not dict:
+            if not unfit:
+                unfit.append(Violation("type", self._root, "object", self._show(value)))
+            out.extend(unfit)
+            return encode({UNFIT: unfit[0].code}), True
+        if UNFIT in value:
+            where = f"{self._root}/{UNFIT}"
+            unfit.append(Violation("unfit", where, "an event as it was sent", show(value[UNFIT])))
+        out.extend(unfit)
+        dropped: list[str] = []
+        rejected = self._check_planned(value, out, dropped)
+        rejected |= self._check_unplanned(value, out, dropped)
+        if self._is_personal or self._personal:
+            self._treat(value)
+        if unfit:
+            return encode({UNFIT: unfit[0].code, **value}), True
+        if not rejected:
+            for name in dropped:
+                value.pop(name, None)
+        return encode(value), rejected
+
+    def _check_planned(
+        self, value: dict[str, Any], out: list[Violation], dropped: list[str]
+    ) -> bool:
+        before = len(out)
+        for name, planned in self._plan().items():
+            found = len(out)
+            if name not in value:
+                if planned.required:
+                    out.append(Violation("missing", planned.pointer, "a value"))
+                continue
+            item = value[name]
+            if planned.hashed and pii.is_protected(item):
+                continue
+            planned.check(item, planned.pointer, out)
+            if len(out) > found:
+                dropped.append(name)
+                if planned.treatment is not None:
+                    out[found:] = map(_masked, out[found:])
+        if self._on_violation != "drop":
+            dropped.clear()
+        return len(out) > before and self._on_violation == "reject"
+
+    def _check_unplanned(
+        self, value: dict[str, Any], out: list[Violation], dropped: list[str]
+    ) -> bool:
+        unplanned = [name for name in value if name not in self._properties and name != UNFIT]
+        if self._unplanned == "drop":
+            dropped.extend(unplanned)
+        if self._quiet:
+            return False
+        for name in unplanned:
+            known = self._names.get(fold(name))
+            expected = f"a planned property, such as {known!r}" if known else "a planned property"
+            found = pii.REDACTED if name in self._personal else show(value[name])
+            where = f"{self._root}/{escape(name)}"
+            out.append(Violation("unplanned_property", where, expected, found))
+        return bool(unplanned) and self._unplanned == "reject"
+
+    def _treat(self, value: dict[str, Any]) -> None:
+        for name in [*value]:
+            planned = self._plan().get(name)
+            treatment = self._personal.get(name) if planned is None else planned.treatment
+            if treatment is not None:
+                kept = treatment.apply(value[name], self._key)
+                if kept is UNSET:
+                    del value[name]
+                else:
+                    value[name] = kept
+
+    def _plan(self) -> Mapping[str, _Planned]:
+        # Made when the first event fails: most events of most plans never do.
+        if self._planned is None:
+            self._planned = {
+                name: _Planned(
+                    check=compile_schema(prop.schema),
+                    treatment=pii.Treatment.of(prop.schema, prop.pii),
+                    pointer=f"{self._root}/{escape(name)}",
+                    required=prop.required,
+                    hashed=prop.pii == "hash",
+                )
+                for name, prop in self._properties.items()
+            }
+        return self._planned
+
+    def _mark(self, one: Violation) -> Violation:
+        # Where the number stood is not known, so it may have been personal.
+        found = self._show(None) if one.code == "number" and self._is_personal else one.found
+        return Violation(one.code, self._root + one.pointer, one.expected, found)
+
+    def _show(self, value: Any) -> str:
+        return pii.REDACTED if self._is_personal else show(value)
+
+
+def fold(name: str) -> str:
+    """A name without case and separators, to tell what somebody meant."""
+    return name.lower().translate(_SEPARATORS)
+
+
+def _masked(one: Violation) -> Violation:
+    return Violation(one.code, one.pointer, one.expected, one.found and pii.REDACTED)
