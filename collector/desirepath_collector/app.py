@@ -14,13 +14,13 @@ import errno
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, cast
 
 from aiohttp import web
 
-from desirepath.errors import DesirepathError, SettingsError, WarehouseError
+from desirepath.errors import DesirepathError, SettingsError
 from desirepath.plan import Plan
 from desirepath_collector.admit import Admitter
 from desirepath_collector.clickhouse_http import Door
@@ -32,12 +32,10 @@ from desirepath_collector.loader import Loader
 from desirepath_collector.plans import Plans, load_plan, pii_key
 from desirepath_collector.settings import Settings
 from desirepath_collector.spool import Spool
+from desirepath_collector.store import WarehouseStore
 from desirepath_collector.telemetry import Telemetry
 from desirepath_collector.warehouse import (
-    EventRow,
-    QuarantineRow,
     ServerFile,
-    Warehouse,
     remove_server_file,
     write_server_file,
 )
@@ -57,6 +55,8 @@ class Collector:
     ----------
     settings
         All of it.
+    store
+        The warehouse, where it is not the one of the settings.
 
     Attributes
     ----------
@@ -64,13 +64,15 @@ class Collector:
         Where it listens, once started; the second is empty if ClickHouse is a server of its own.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, store: WarehouseStore | None = None) -> None:
         self.settings = settings
         self.folder = Path(settings.data)
         self.telemetry = Telemetry()
         self.url = ""
         self.clickhouse_url = ""
-        self.store: WarehouseStore
+        self.store = store or WarehouseStore(
+            settings.clickhouse or settings.data, settings.database
+        )
         self.plans: Plans
         self.intake: Intake
         self._loader: Loader
@@ -105,7 +107,6 @@ class Collector:
             ) from None
         self.plans = Plans(pii_key(settings.pii_key, self.folder))
 
-        self.store = WarehouseStore(settings.clickhouse or settings.data, settings.database)
         self._exit.callback(self.store.close)
         await loop.run_in_executor(None, self.store.open)
         if plan is not None:
@@ -167,7 +168,7 @@ class Collector:
         self._exit.push_async_callback(close)
         self.url = _url(settings.host, server.sockets[0].getsockname()[1])
         password = secrets.token_urlsafe(24)
-        if not settings.clickhouse:
+        if self.store.embedded:
             door = await self._open_clickhouse_door(password)
             self.clickhouse_url = _url(settings.host, door.port)
         write_server_file(
@@ -228,74 +229,12 @@ class Collector:
         }
 
 
-class WarehouseStore:
-    """The warehouse, opened when it can be: a server that is away is tried again at each use."""
-
-    def __init__(self, target: str, database: str) -> None:
-        self._target = target
-        self._database = database
-        self._warehouse: Warehouse | None = None
-        self._unpublished: Plan | None = None
-
-    @property
-    def warehouse(self) -> Warehouse:
-        """The open warehouse.
-
-        Raises
-        ------
-        WarehouseError
-            If it cannot be opened now.
-        """
-        if self._warehouse is None:
-            self._warehouse = Warehouse.open(self._target, self._database)
-        if self._unpublished is not None:
-            self._warehouse.publish(self._unpublished)
-            self._unpublished = None
-        return self._warehouse
-
-    def open(self) -> None:
-        """Open it, unless it is a server that is away now."""
-        try:
-            self.warehouse  # noqa: B018
-        except WarehouseError as error:
-            if not error.retryable:
-                raise
-            log.warning("ClickHouse is away, events wait in the spool: %s", error.message)
-
-    def insert_events(self, rows: Sequence[EventRow], token: str) -> None:
-        """As `Warehouse.insert_events`."""
-        self.warehouse.insert_events(rows, token)
-
-    def insert_quarantine(self, rows: Sequence[QuarantineRow], token: str) -> None:
-        """As `Warehouse.insert_quarantine`."""
-        self.warehouse.insert_quarantine(rows, token)
-
-    def plan(self) -> Plan | None:
-        """The plan that is live in the warehouse; None too while it is away."""
-        return None if self._warehouse is None else self._warehouse.plan()
-
-    def publish(self, plan: Plan) -> None:
-        """Publish a plan now, or when the warehouse is back."""
-        if self._warehouse is None:
-            self._unpublished = plan
-        else:
-            self._warehouse.publish(plan)
-
-    def publish_now(self, plan: Plan) -> None:
-        """Publish a plan; a WarehouseError if the warehouse is away."""
-        self.warehouse.publish(plan)
-
-    def close(self) -> None:
-        """Let go of it."""
-        if self._warehouse is not None:
-            self._warehouse.close()
-            self._warehouse = None
-
-
 @contextlib.asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Collector]:
+async def running(
+    settings: Settings, store: WarehouseStore | None = None
+) -> AsyncIterator[Collector]:
     """A collector that runs as long as the block."""
-    collector = Collector(settings)
+    collector = Collector(settings, store)
     await collector.start()
     try:
         yield collector

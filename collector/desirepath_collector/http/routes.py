@@ -72,6 +72,13 @@ class Routes:
         self._collector.intake.source_of("", key)
         return _json(_segment_settings(key, request.host, _scheme(request)))
 
+    async def source_config(self, request: web.Request) -> web.StreamResponse:
+        """GET /sourceConfig: what RudderStack's browser SDK asks before it sends."""
+        source = self._collector.intake.source_of(
+            request.headers.get(hdrs.AUTHORIZATION, ""), request.query.get("writeKey", "")
+        )
+        return _json(_rudder_config(source))
+
     async def get_plan(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/plan: the live plan's YAML, for whoever may write or read."""
         self._source_or_reader(request)
@@ -158,6 +165,8 @@ def make_app(collector: Collector) -> web.Application:
         app.router.add_post(path, routes.intake)
     app.router.add_post("/v1/m", routes.client_metrics)
     app.router.add_get("/v1/projects/{key}/settings", routes.client_settings)
+    for path in ("/sourceConfig", "/sourceConfig/"):
+        app.router.add_get(path, routes.source_config)
     app.router.add_get("/v1/plan", routes.get_plan)
     app.router.add_put("/v1/plan", routes.put_plan)
     app.router.add_get("/healthz", routes.healthz)
@@ -271,4 +280,23 @@ def _segment_settings(key: str, host: str, scheme: str) -> dict[str, Any]:
         "metrics": {"sampleRate": 0},
         "legacyVideoPluginsEnabled": False,
         "remotePlugins": [],
+    }
+
+
+def _rudder_config(source: Source) -> dict[str, Any]:
+    """A source without destinations, which reports nothing about itself to anybody."""
+    return {
+        "source": {
+            "id": source.name,
+            "name": source.name,
+            "writeKey": source.write_key,
+            "enabled": True,
+            "workspaceId": "desirepath",
+            "config": {
+                "statsCollection": {"errors": {"enabled": False}, "metrics": {"enabled": False}}
+            },
+            "destinations": [],
+            "connections": [],
+        },
+        "updatedAt": "",
     }
