@@ -6,6 +6,7 @@ to append to. It is the authority: what the compiler's fast path cannot decide, 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sized
 from decimal import Decimal
 from typing import Any, Final, cast
@@ -47,36 +48,39 @@ def equal(left: Any, right: Any) -> bool:
         )
     if isinstance(left, list):
         return isinstance(right, list) and len(left) == len(right) and all(map(equal, left, right))
+    if isinstance(left, Decimal) or isinstance(right, Decimal):
+        numbers = isinstance(left, _NUMBERS) and isinstance(right, _NUMBERS)
+        return numbers and _exact(left) == _exact(right)
     return bool(left == right)
 
 
 def _is_integer(value: Any) -> bool:
+    """Whether a number that is no int is whole."""
     kind = type(value)
-    if kind is int:
-        return True
     if kind is float:
         return bool(value.is_integer())
     return kind is Decimal and value == value.to_integral_value()
 
 
-_TYPE_TESTS: Final[Mapping[str, Callable[[Any], bool]]] = {
-    "string": lambda value: type(value) is str,
-    "number": lambda value: type(value) in _NUMBERS,
-    "integer": _is_integer,
-    "boolean": lambda value: type(value) is bool,
-    "object": lambda value: type(value) is dict,
-    "array": lambda value: type(value) is list,
-    "null": lambda value: value is None,
+_EXACT_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "array": (list,),
+    "boolean": (bool,),
+    "integer": (int,),
+    "null": (type(None),),
+    "number": _NUMBERS,
+    "object": (dict,),
+    "string": (str,),
 }
 
 
 def _type(names: Any, _: Mapping[str, Any]) -> Check:
     names = [names] if isinstance(names, str) else names
-    tests = [_TYPE_TESTS[name] for name in names]
     expected = " or ".join(names)
+    exact = frozenset(kind for name in names for kind in _EXACT_TYPES.get(name, ()))
+    whole = "integer" in names
 
     def check(value: Any, pointer: str, out: list[Violation]) -> None:
-        if not any(test(value) for test in tests):
+        if type(value) not in exact and not (whole and _is_integer(value)):
             out.append(Violation("type", pointer, expected, show(value)))
 
     return check
@@ -84,9 +88,14 @@ def _type(names: Any, _: Mapping[str, Any]) -> Check:
 
 def _enum(allowed: list[Any], _: Mapping[str, Any]) -> Check:
     expected = "one of " + ", ".join(map(show, allowed))
+    strings = frozenset(value for value in allowed if isinstance(value, str))
 
     def check(value: Any, pointer: str, out: list[Violation]) -> None:
-        if not any(equal(value, one) for one in allowed):
+        if type(value) is str:
+            holds = value in strings
+        else:
+            holds = any(equal(value, one) for one in allowed)
+        if not holds:
             out.append(Violation("enum", pointer, expected, show(value)))
 
     return check
@@ -105,10 +114,16 @@ def _const(wanted: Any, _: Mapping[str, Any]) -> Check:
 def _limit(words: str, holds: Callable[[Any, Any], bool]) -> Callable[..., Check]:
     def build(limit: Any, _: Mapping[str, Any]) -> Check:
         expected = f"{words} {limit}"
+        exact = _exact(limit)
 
         def check(value: Any, pointer: str, out: list[Violation]) -> None:
-            if type(value) in _NUMBERS and not holds(value, limit):
-                out.append(Violation("range", pointer, expected, show(value)))
+            kind = type(value)
+            if kind is Decimal:
+                if holds(value, exact):
+                    return
+            elif kind not in _NUMBERS or holds(value, limit):
+                return
+            out.append(Violation("range", pointer, expected, show(value)))
 
         return check
 
@@ -116,6 +131,7 @@ def _limit(words: str, holds: Callable[[Any, Any], bool]) -> Callable[..., Check
 
 
 def _exact(number: Any) -> Decimal:
+    # A plan's 0.1 means one tenth, not the double next to it.
     return Decimal(repr(number)) if type(number) is float else Decimal(number)
 
 
@@ -217,7 +233,7 @@ def _hashable(value: Any) -> Any:
         return (list, *map(_hashable, value))
     if isinstance(value, dict):
         return (dict, frozenset((key, _hashable(item)) for key, item in value.items()))
-    return value
+    return _exact(value) if isinstance(value, float) else value
 
 
 def _properties(named: Mapping[str, Any], _: Mapping[str, Any]) -> Check:
@@ -343,19 +359,19 @@ _KEYWORDS: Final[Mapping[str, Callable[[Any, Mapping[str, Any]], Check]]] = {
     "const": _const,
     "dependentRequired": _dependent_required,
     "enum": _enum,
-    "exclusiveMaximum": _limit("less than", lambda value, limit: value < limit),
-    "exclusiveMinimum": _limit("more than", lambda value, limit: value > limit),
+    "exclusiveMaximum": _limit("less than", operator.lt),
+    "exclusiveMinimum": _limit("more than", operator.gt),
     "format": _format,
     "if": _if,
     "items": _items,
-    "maxItems": _size(list, "at most {} items", lambda size, limit: size <= limit),
-    "maxLength": _size(str, "at most {} characters", lambda size, limit: size <= limit),
-    "maxProperties": _size(dict, "at most {} properties", lambda size, limit: size <= limit),
-    "maximum": _limit("at most", lambda value, limit: value <= limit),
-    "minItems": _size(list, "at least {} items", lambda size, limit: size >= limit),
-    "minLength": _size(str, "at least {} characters", lambda size, limit: size >= limit),
-    "minProperties": _size(dict, "at least {} properties", lambda size, limit: size >= limit),
-    "minimum": _limit("at least", lambda value, limit: value >= limit),
+    "maxItems": _size(list, "at most {} items", operator.le),
+    "maxLength": _size(str, "at most {} characters", operator.le),
+    "maxProperties": _size(dict, "at most {} properties", operator.le),
+    "maximum": _limit("at most", operator.le),
+    "minItems": _size(list, "at least {} items", operator.ge),
+    "minLength": _size(str, "at least {} characters", operator.ge),
+    "minProperties": _size(dict, "at least {} properties", operator.ge),
+    "minimum": _limit("at least", operator.ge),
     "multipleOf": _multiple_of,
     "not": _not,
     "oneOf": _one_of,

@@ -8,7 +8,9 @@ that a double cannot hold come back as `Decimal`, and what JSON allows but no tw
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
@@ -35,6 +37,11 @@ MAX_DEPTH: Final = 64
 
 MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**64 - 1
+
+MAX_INTEGER_DIGITS: Final = 20
+
+MAX_NUMBER_LENGTH: Final = 800
+"""How many characters a number that is not whole may have: every double fits in fewer."""
 
 _NOT_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[^][{}"]+', re.DOTALL)
 _DEPTH_OF: Final = {91: 1, 123: 1, 93: -1, 125: -1}
@@ -74,7 +81,7 @@ class Reading(msgspec.Struct):
     """What `decode` read: the value, and what no plan can allow, as violations.
 
     A value with violations is fit to look at, not to store: of a duplicate key it has the last
-    value, null for NaN, U+FFFD for a lone surrogate.
+    value, null for a number that does not fit, U+FFFD for a lone surrogate.
     """
 
     value: Any
@@ -89,54 +96,17 @@ def decode(raw: bytes) -> Reading:
     value = _quickly(raw)
     if value is not UNSET:
         return Reading(value)
-    found: list[tuple[str, str, str]] = []
-
-    def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
-        value = dict(members)
-        if len(value) < len(members):
-            seen: set[str] = set()
-            for key, _ in members:
-                if key in seen:
-                    found.append(("duplicate_key", "every key once", show(_text(key))))
-                seen.add(key)
-        return value
-
-    def constant(text: str) -> None:
-        found.append(("number", "a JSON number", text))
-
-    def integer(text: str) -> Any:
-        value = int(text) if len(text) <= 20 else MAX_INTEGER + 1
-        if not MIN_INTEGER <= value <= MAX_INTEGER:
-            found.append(("number", "an integer of 64 bits", text[:FOUND_LIMIT]))
-            return Decimal(text) if len(text) < 1000 else None
-        return value
-
-    def real(text: str) -> Any:
-        value = float(text)
-        exact = Decimal(text) if len(text) < 1000 else Decimal("Infinity")
-        if value in (float("inf"), float("-inf")) or not exact.is_finite():
-            found.append(("number", "a number a double can hold", text[:FOUND_LIMIT]))
-            return None
-        if exact == Decimal(repr(value)):
-            return value
-        if value == 0:
-            found.append(("number", "a number a double can hold", text[:FOUND_LIMIT]))
-        return exact
-
     try:
-        value = json.loads(
-            raw.decode(),
-            object_pairs_hook=pairs,
-            parse_constant=constant,
-            parse_int=integer,
-            parse_float=real,
-        )
+        text = raw.decode()
+        try:
+            value = _strict.decode(text)
+            if b"\\u" not in raw or _is_text(value):
+                return Reading(value)
+        except _Unfit:
+            pass
+        return _decode_unfit(text)
     except (ValueError, RecursionError) as error:
         return Reading(None, [Violation("json", "", "JSON", str(error)[:FOUND_LIMIT])])
-    violations = [Violation(code, "", expected, shown) for code, expected, shown in found]
-    if b"\\u" in raw:
-        value = _mend_surrogates(value, violations, "")
-    return Reading(value, violations)
 
 
 def _quickly(raw: bytes) -> Any:
@@ -150,32 +120,102 @@ def _quickly(raw: bytes) -> Any:
     return UNSET
 
 
-def _mend_surrogates(value: Any, violations: list[Violation], pointer: str) -> Any:
-    if isinstance(value, str):
-        mended = _text(value)
-        if mended is not value:
-            violations.append(Violation("encoding", pointer, "Unicode text", "a lone surrogate"))
-        return mended
-    if isinstance(value, list):
-        return [
-            _mend_surrogates(item, violations, f"{pointer}/{index}")
-            for index, item in enumerate(value)
-        ]
-    if isinstance(value, dict):
-        mended_object = {}
-        for key, item in value.items():
-            name = _mend_surrogates(key, violations, pointer)
-            mended_object[name] = _mend_surrogates(item, violations, f"{pointer}/{escape(name)}")
-        return mended_object
+class _Unfit(Exception):
+    """Something that no plan can allow; `_decode_unfit` tells what."""
+
+
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(members)
+    if len(value) < len(members):
+        raise _Unfit
     return value
 
 
-def _text(text: str) -> str:
+def _integer(text: str) -> int:
+    if len(text) <= MAX_INTEGER_DIGITS and MIN_INTEGER <= (value := int(text)) <= MAX_INTEGER:
+        return value
+    raise _Unfit
+
+
+def _real(text: str) -> float | Decimal:
+    if len(text) > MAX_NUMBER_LENGTH:
+        raise _Unfit
+    value = float(text)
+    exact = Decimal(text)
+    if not math.isfinite(value) or (value == 0 and exact):
+        raise _Unfit
+    return value if exact == Decimal(repr(value)) else exact
+
+
+def _constant(_: str) -> None:
+    raise _Unfit
+
+
+_strict = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_int=_integer, parse_float=_real, parse_constant=_constant
+)
+
+
+def _is_text(value: Any) -> bool:
     try:
-        text.encode()
+        encode(value)
     except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+        return False
+    return True
+
+
+def _decode_unfit(text: str) -> Reading:
+    """Read as much as can be shown, and list all that is unfit."""
+    found: list[Violation] = []
+
+    def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: set[str] = set()
+        for key, _ in members:
+            if key in seen:
+                found.append(Violation("duplicate_key", "", "every key once", show(_mend(key))))
+            seen.add(key)
+        return dict(members)
+
+    def number(words: str, parse: Callable[[str], Any]) -> Callable[[str], Any]:
+        def read(text: str) -> Any:
+            try:
+                return parse(text)
+            except _Unfit:
+                found.append(Violation("number", "", words, text[:FOUND_LIMIT]))
+                return None
+
+        return read
+
+    decoder = json.JSONDecoder(
+        object_pairs_hook=pairs,
+        parse_int=number("an integer of 64 bits", _integer),
+        parse_float=number("a number that a double can hold", _real),
+        parse_constant=number("a JSON number", _constant),
+    )
+    return Reading(_mend_all(decoder.decode(text), found, ""), found)
+
+
+def _mend_all(value: Any, found: list[Violation], pointer: str) -> Any:
+    """The value with U+FFFD for each lone surrogate."""
+    if isinstance(value, str):
+        mended = _mend(value)
+        if mended != value:
+            found.append(Violation("encoding", pointer, "Unicode text", "a lone surrogate"))
+        return mended
+    if isinstance(value, list):
+        return [_mend_all(item, found, f"{pointer}/{index}") for index, item in enumerate(value)]
+    if isinstance(value, dict):
+        return {
+            _mend_all(key, found, pointer): _mend_all(
+                item, found, f"{pointer}/{escape(_mend(key))}"
+            )
+            for key, item in value.items()
+        }
+    return value
+
+
+def _mend(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def escape(token: str) -> str:
