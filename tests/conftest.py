@@ -26,13 +26,18 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> str:
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where this session's warehouses live: one folder, since chDB allows one a process.
 
     `DESIREPATH_TEST_CLICKHOUSE=http://user:password@host:8123` runs the same tests on a server.
     """
+    from desirepath_collector.warehouse import Warehouse
+
     url = os.environ.get("DESIREPATH_TEST_CLICKHOUSE")
-    return url or str(tmp_path_factory.mktemp("engine"))
+    target = url or str(tmp_path_factory.mktemp("engine"))
+    # Keeps the engine running between tests; starting it takes most of a second.
+    with Warehouse.open(target, database=f"test_{os.getpid()}"):
+        yield target
 
 
 @pytest.fixture
