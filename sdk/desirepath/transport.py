@@ -68,6 +68,8 @@ class Answer(msgspec.Struct, frozen=True):
         How many events it took.
     quarantined
         The events it set aside.
+    reserved
+        Events it took although they break their plan in parts.
     """
 
     outcome: Outcome
@@ -76,12 +78,14 @@ class Answer(msgspec.Struct, frozen=True):
     retry_after_s: float | None = None
     accepted: int = 0
     quarantined: tuple[Quarantined, ...] = ()
+    reserved: tuple[Quarantined, ...] = ()
 
 
 class _Body(msgspec.Struct):
     success: bool
     accepted: int | None = None
     quarantined: list[Quarantined] = []
+    violations: list[Quarantined] = []
 
 
 class _Failure(msgspec.Struct):
@@ -221,7 +225,15 @@ def _read_success(status: int, body: bytes, sent: int) -> Answer:
     quarantined = tuple(answer.quarantined)
     # Other servers that speak Segment's protocol answer {"success": true} and no counts.
     accepted = answer.accepted if answer.accepted is not None else sent - len(quarantined)
-    return Answer(Outcome.DELIVERED, status, "", None, accepted=accepted, quarantined=quarantined)
+    return Answer(
+        Outcome.DELIVERED,
+        status,
+        "",
+        None,
+        accepted=accepted,
+        quarantined=quarantined,
+        reserved=tuple(answer.violations),
+    )
 
 
 def _seconds(retry_after: str | None) -> float | None:
