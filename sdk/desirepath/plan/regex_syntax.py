@@ -11,7 +11,6 @@ from typing import Final, Literal, NoReturn
 import msgspec
 
 __all__ = [
-    "ANY",
     "MAX_CODE",
     "Alt",
     "At",
