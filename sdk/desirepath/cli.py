@@ -56,7 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command is None:
             parser.print_help()
             return EXIT_USAGE
-        return cast("Command", args.module).run(args)
+        try:
+            return cast("Command", args.module).run(args)
+        except ModuleNotFoundError as error:
+            raise _missing_extra(points[args.command], error) from error
     except _MissingExtra as missing:
         _complain(str(missing), f"pip install 'desirepath[{missing.extra}]'")
     except PlanError as error:
@@ -72,9 +75,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _MissingExtra(Exception):
+    """A command's third-party package is not installed; `extra` brings it."""
+
     def __init__(self, command: str, extra: str, module: str | None) -> None:
-        super().__init__(f"`desirepath {command}` needs {module or 'a package'}, not installed")
+        super().__init__(f"`desirepath {command}` needs {module}, which is not installed")
         self.extra = extra
+
+
+def _missing_extra(point: EntryPoint, error: ModuleNotFoundError) -> Exception:
+    """What to raise for an import that failed: our own missing module is a bug, not an extra."""
+    extra = _EXTRAS.get(point.module.partition(".")[0])
+    if extra is None or error.name is None or error.name.startswith("desirepath"):
+        return error
+    return _MissingExtra(point.name, extra, error.name)
 
 
 def _parser(points: dict[str, EntryPoint], wanted: str | None) -> argparse.ArgumentParser:
@@ -86,18 +99,16 @@ def _parser(points: dict[str, EntryPoint], wanted: str | None) -> argparse.Argum
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name in sorted(points):
         # Only the wanted command is imported; the list of all needs each one's help.
-        if wanted is not None and wanted in points and name != wanted:
+        if wanted in points and name != wanted:
             commands.add_parser(name)
             continue
         try:
             module = cast("Command", points[name].load())
         except ModuleNotFoundError as error:
-            extra = _EXTRAS.get(points[name].module.partition(".")[0])
-            if extra is None or (error.name or "").startswith("desirepath"):
-                raise
-            if name == wanted:
-                raise _MissingExtra(name, extra, error.name) from error
-            commands.add_parser(name, help=f"(install desirepath[{extra}])")
+            missing = _missing_extra(points[name], error)
+            if name == wanted or not isinstance(missing, _MissingExtra):
+                raise missing from error
+            commands.add_parser(name, help=f"(install desirepath[{missing.extra}])")
             continue
         sub = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.configure(sub)

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 SDK_ALONE = """
 import importlib, pkgutil, sys
 
-ALLOWED = {"desirepath", "msgspec", "yaml", "_yaml", "urllib3", *sys.stdlib_module_names}
+OURS = {"desirepath", "desirepath_collector", "desirepath_analytics"}
+ALLOWED = {*OURS, "msgspec", "yaml", "_yaml", "urllib3", *sys.stdlib_module_names}
 
 class Gate:
     def find_spec(self, name, path=None, target=None):
