@@ -42,7 +42,8 @@ class ServerFile(msgspec.Struct, frozen=True):
     http
         Base URL of the collector, e.g. `http://127.0.0.1:8000`.
     clickhouse
-        Base URL of its read-only ClickHouse port, e.g. `http://127.0.0.1:8123`.
+        URL of its read-only ClickHouse port, e.g. `http://127.0.0.1:8123`, with the database as
+        path where that is not the default one.
     user, password
         Credentials for that port.
     """

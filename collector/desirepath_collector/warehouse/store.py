@@ -246,6 +246,7 @@ def connect(target: str | os.PathLike[str], database: str = DEFAULT_DATABASE) ->
     if not FolderLock.held_here(folder) and (server := read_server_file(folder)):
         user, password = quote(server.user, safe=""), quote(server.password, safe="")
         url = server.clickhouse.replace("://", f"://{user}:{password}@", 1)
+        database = urlsplit(url).path.strip("/") or database
         return _probed(Handles(over_http(url, database, read_only=True)), database)
     lock = FolderLock(folder)
     try:
