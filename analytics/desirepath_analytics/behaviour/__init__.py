@@ -1,0 +1,1 @@
+"""What people do: funnels, retention, paths, lifecycle, stickiness, trends, segments."""

@@ -1,0 +1,110 @@
+"""`desirepath funnel`: how far people get along a sequence of steps."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from desirepath.errors import QueryError
+from desirepath_analytics.commands.asking import add_asking, answer, named, parse_step
+
+if TYPE_CHECKING:
+    from desirepath_analytics.behaviour.funnel import Funnel, FunnelResult, FunnelStep
+    from desirepath_collector.warehouse import Warehouse
+
+HELP = "how far people get along a sequence of steps"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments."""
+    parser.add_argument("name", nargs="?", help="a journey of the plan")
+    parser.add_argument(
+        "--step",
+        action="append",
+        metavar="EVENT",
+        help="a step, in order: EVENT, 'A|B' for any of them, 'EVENT where total>10', or JSON",
+    )
+    parser.add_argument("--within", help="how long an attempt may take: 7d, 30m, session, all")
+    parser.add_argument("--by", action="append", metavar="FIELD", help="break down by this")
+    parser.add_argument("--where", help="only events like this: 'total>10 and country in SE,NL'")
+    parser.add_argument("--order", help="ordered (default), strict, any")
+    parser.add_argument("--count", help="people (default), sessions, attempts, groups")
+    parser.add_argument("--entry", help="every beginning (default), or only the first ever")
+    parser.add_argument("--attribution", help="whose value --by takes: first, last, all, or n")
+    parser.add_argument("--hold", action="append", metavar="PROPERTY", help="the same in all steps")
+    parser.add_argument("--exclude", action="append", metavar="EVENT", help="spoils an attempt")
+    parser.add_argument("--segment", help="only the people of this segment of the plan")
+    add_asking(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask, and show the answer."""
+    from desirepath_analytics.behaviour.funnel import Funnel
+
+    return answer(args, Funnel, lambda warehouse: _funnel(args, warehouse), _show)
+
+
+def _funnel(args: argparse.Namespace, warehouse: Warehouse) -> Funnel:
+    from desirepath_analytics.behaviour.funnel import Funnel
+    from desirepath_analytics.conditions import parse_text, where_spec
+
+    spec: dict[str, Any] = {}
+    if args.name is not None:
+        if args.step:
+            raise QueryError("a journey of the plan has its own steps: give NAME or --step")
+        spec = dict(named(warehouse, "journeys", args.name))
+    elif args.step:
+        spec["steps"] = [parse_step(text) for text in args.step]
+    else:
+        raise QueryError(
+            "no steps", hint="give the NAME of a journey, or --step A --step B, or --spec FILE"
+        )
+    for key in ("within", "by", "order", "count", "entry", "attribution", "hold", "segment"):
+        value = getattr(args, key)
+        if value is not None:
+            spec[key] = value
+    if str(spec.get("attribution", "")).isdigit():
+        spec["attribution"] = int(spec["attribution"])
+    if args.where is not None:
+        spec["where"] = where_spec(parse_text(args.where))
+    if args.exclude:
+        spec["exclude"] = [{"event": parse_step(text)} for text in args.exclude]
+    return Funnel.from_spec(spec)
+
+
+def _show(result: FunnelResult) -> None:
+    from rich.console import Console
+
+    from desirepath_analytics.figures import value_name
+
+    console = Console()
+    console.print(_table("Funnel", result.steps, result.question.count))
+    for values, steps in result.breakdown:
+        console.print(_table(value_name(values), steps, result.question.count))
+
+
+def _table(title: str, steps: tuple[FunnelStep, ...], unit: str) -> Any:
+    from rich.table import Table
+
+    from desirepath_analytics.commands.tables import seconds, share
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    table.add_column("step")
+    columns = (unit, "of start", "95 % interval", "of previous", "dropped", "median", "90 %")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for number, step in enumerate(steps, 1):
+        times = step.time_from_previous
+        table.add_row(
+            str(number),
+            step.name,
+            f"{step.count:,}",
+            share(step.from_start.value),
+            f"{share(step.from_start.low)} - {share(step.from_start.high)}",
+            share(step.from_previous.value),
+            f"{step.dropped:,}" if number > 1 else "",
+            seconds(times.median) if times else "",
+            seconds(times.p90) if times else "",
+        )
+    return table

@@ -1,0 +1,98 @@
+"""The pictures of the answers, as plotly figures: one look for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import plotly.graph_objects as go
+
+if TYPE_CHECKING:
+    from desirepath_analytics.behaviour.funnel import FunnelResult, FunnelStep
+
+__all__ = ["funnel_figure", "number_figure"]
+
+PALETTE: Final = (
+    *("#2f6f8f", "#d97742", "#5b8c5a", "#9c5a8a", "#c2a13a"),
+    *("#4a5a8c", "#a84c4c", "#3f8f86", "#7a6a55", "#8aa6c1"),
+)
+"""Colours that stay apart for colour-blind readers, used in this order."""
+
+_DROPPED: Final = "#d9dee3"
+_MAX_GROUPS: Final = len(PALETTE)
+_LAYOUT: Final[dict[str, Any]] = {
+    "template": "plotly_white",
+    "colorway": list(PALETTE),
+    "font": {"family": "system-ui, sans-serif", "size": 13},
+    "margin": {"l": 60, "r": 20, "t": 50, "b": 60},
+}
+
+
+def number_figure(value: int, unit: str) -> go.Figure:
+    """One number, large."""
+    figure = go.Figure(go.Indicator(mode="number", value=value, title={"text": unit}))
+    figure.update_layout(**_LAYOUT)
+    return figure
+
+
+def funnel_figure(result: FunnelResult) -> go.Figure:
+    """Bars of the share of the start that reached each step; grey is what dropped out."""
+    figure = go.Figure()
+    labels = [f"{number}. {step.name}" for number, step in enumerate(result.steps, 1)]
+    if not result.breakdown:
+        figure.add_trace(_bar(labels, result.steps, "reached", PALETTE[0]))
+        figure.add_trace(
+            go.Bar(
+                x=labels,
+                y=_dropped(result.steps),
+                name="dropped out",
+                marker={"color": _DROPPED},
+                text=[f"−{step.dropped:,}" if step.dropped else "" for step in result.steps],
+                hovertemplate="%{x}<br>%{text} dropped out<extra></extra>",
+            )
+        )
+        figure.update_layout(barmode="stack")
+    else:
+        shown = result.breakdown[:_MAX_GROUPS]
+        for colour, (values, steps) in zip(PALETTE, shown, strict=False):
+            figure.add_trace(_bar(labels, steps, value_name(values), colour))
+        figure.update_layout(barmode="group")
+    figure.update_layout(
+        title="Funnel",
+        yaxis={"title": "share of those who began", "tickformat": ".0%", "rangemode": "tozero"},
+        **_LAYOUT,
+    )
+    return figure
+
+
+def value_name(values: Sequence[str | None]) -> str:
+    """What to call a value of a breakdown."""
+    return ", ".join("(none)" if value is None else value for value in values)
+
+
+def _bar(labels: list[str], steps: Sequence[FunnelStep], name: str, colour: str) -> go.Bar:
+    shares = [step.from_start.value or 0.0 for step in steps]
+    above = [
+        (step.from_start.high or 0.0) - share for step, share in zip(steps, shares, strict=True)
+    ]
+    below = [
+        share - (step.from_start.low or 0.0) for step, share in zip(steps, shares, strict=True)
+    ]
+    return go.Bar(
+        x=labels,
+        y=shares,
+        name=name,
+        marker={"color": colour},
+        error_y={"type": "data", "array": above, "arrayminus": below, "thickness": 1},
+        text=[f"{step.count:,}" for step in steps],
+        customdata=[[step.count, step.from_previous.value] for step in steps],
+        hovertemplate=(
+            "%{x}<br>%{customdata[0]:,} people, %{y:.1%} of the start<br>"
+            "%{customdata[1]:.1%} of the step before<extra></extra>"
+        ),
+    )
+
+
+def _dropped(steps: Sequence[FunnelStep]) -> list[float]:
+    first = steps[0].count or 1
+    return [step.dropped / first for step in steps]
