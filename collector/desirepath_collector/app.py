@@ -69,6 +69,7 @@ class Collector:
         self.folder = Path(settings.data)
         self.telemetry = Telemetry()
         self.url = ""
+        self.lane: Lane
         self.clickhouse_url = ""
         self.store = store or WarehouseStore(
             settings.clickhouse or settings.data, settings.database
@@ -151,11 +152,14 @@ class Collector:
             auto_decompress=False,
             keepalive_timeout=settings.idle_timeout_s,
             shutdown_timeout=settings.stop_timeout_s,
+            lingering_time=2.0,
             handle_signals=False,
         )
         await runner.setup()
         self._exit.push_async_callback(runner.cleanup)
-        lane = Lane(self.intake, settings, cast("Callable[[], asyncio.Protocol]", runner.server))
+        self.lane = lane = Lane(
+            self.intake, settings, cast("Callable[[], asyncio.Protocol]", runner.server)
+        )
         with _port_message(settings.host, settings.port, "--port"):
             server = await asyncio.get_running_loop().create_server(
                 lane, settings.host, settings.port, backlog=1024, reuse_address=True

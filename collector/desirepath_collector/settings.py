@@ -133,7 +133,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = 32
     max_inflight_bytes: Annotated[
         int, Meta(ge=1, description="Bodies held in memory at once; above it 503.")
-    ] = 48 * _MIB
+    ] = 32 * _MIB
     body_timeout_s: Annotated[
         float, Meta(gt=0, description="A request that is not whole by then is answered 408.")
     ] = 20

@@ -73,7 +73,6 @@ class Lane:
         self.settings = settings
         self.fallback = fallback
         self.connections: set[LaneProtocol] = set()
-        self.inflight_bytes = 0
         self.closing = False
         self._date = b""
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
@@ -152,7 +151,7 @@ class LaneProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; what was submitted for it stays submitted."""
         del exc
-        self._lane.inflight_bytes -= self._counted_bytes
+        self._lane.intake.release(self._counted_bytes)
         self._counted_bytes = 0
         self._body = []
         self._gone = True
@@ -227,14 +226,14 @@ class LaneProtocol(asyncio.Protocol):
         if self._behind:
             data, self._behind = self._behind + data, b""
         end = data.find(b"\r\n\r\n")
+        if end > MAX_HEAD_BYTES or (end < 0 and len(data) > MAX_HEAD_BYTES):
+            self._refuse(Refusal("headers_too_large", f"over {MAX_HEAD_BYTES} bytes of head"))
+            return
         if end < 0:
-            if len(data) > MAX_HEAD_BYTES:
-                self._refuse(Refusal("headers_too_large", f"over {MAX_HEAD_BYTES} bytes of head"))
-            else:
-                if not self._waits_for_head:
-                    self._waits_for_head = True
-                    self.deadline_s = time.monotonic() + HEAD_TIMEOUT_S
-                self._behind = data
+            if not self._waits_for_head:
+                self._waits_for_head = True
+                self.deadline_s = time.monotonic() + HEAD_TIMEOUT_S
+            self._behind = data
             return
         line_end = data.find(b"\r\n")
         path = _PATHS.get(data[:line_end])
@@ -264,10 +263,11 @@ class LaneProtocol(asyncio.Protocol):
             self._behind = data[missing:]
             data = data[:missing]
         lane = self._lane
-        lane.inflight_bytes += len(data)
         self._counted_bytes += len(data)
-        if lane.inflight_bytes > lane.settings.max_inflight_bytes:
-            self._refuse(Refusal("busy", "too many requests are in flight", retry_after_s=1))
+        try:
+            lane.intake.hold(len(data))
+        except Refusal as refusal:
+            self._refuse(refusal)
             return
         self._body.append(data)
         if self._counted_bytes < self._length:
@@ -330,7 +330,7 @@ class LaneProtocol(asyncio.Protocol):
 
     def _answer(self, answer: Answer) -> None:
         lane = self._lane
-        lane.inflight_bytes -= self._counted_bytes
+        lane.intake.release(self._counted_bytes)
         self._counted_bytes = 0
         head, self._head = self._head, None
         self._body = []

@@ -92,6 +92,7 @@ class Intake:
         self._sources: dict[str, Source] = {}
         self._authorizations: dict[str, Source] = {}
         self.stopping = False
+        self.inflight_bytes = 0
         self.use_sources(settings)
 
     def use_sources(self, settings: Settings) -> None:
@@ -125,6 +126,22 @@ class Intake:
         if authorization and not write_key:
             self._authorizations[authorization] = source
         return source
+
+    def hold(self, size: int) -> None:
+        """Count bytes of a body that is being received; whoever holds them releases them.
+
+        Raises
+        ------
+        Refusal
+            `busy` above `max_inflight_bytes`. They are counted all the same.
+        """
+        self.inflight_bytes += size
+        if self.inflight_bytes > self._settings.max_inflight_bytes:
+            raise Refusal("busy", "too many requests are in flight", retry_after_s=1)
+
+    def release(self, size: int) -> None:
+        """Count them no longer."""
+        self.inflight_bytes -= size
 
     async def take(self, request: IntakeRequest) -> Answer:
         """Answer one request; never raises."""

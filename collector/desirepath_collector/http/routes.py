@@ -18,7 +18,7 @@ from aiohttp import hdrs, web
 from desirepath.errors import DesirepathError, PlanError
 from desirepath_collector.http.answers import Answer, Refusal
 from desirepath_collector.http.cors import PREFLIGHT, granted
-from desirepath_collector.http.intake import INTAKE_PATHS, IntakeRequest
+from desirepath_collector.http.intake import INTAKE_PATHS, Intake, IntakeRequest
 from desirepath_collector.settings import Source
 from desirepath_collector.telemetry import CONTENT_TYPE
 
@@ -29,6 +29,8 @@ __all__ = ["make_app"]
 
 _JSON: Final = "application/json"
 _MAX_PLAN_BYTES: Final = 1 << 20
+_CLOSE: Final = web.RequestKey("close", bool)
+
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -43,9 +45,7 @@ class Routes:
         collector = self._collector
         received_s = time.time()
         headers = request.headers
-        body = await read_body(
-            request, collector.settings.max_body_bytes, collector.settings.body_timeout_s
-        )
+        body = await self._body(request, collector.settings.max_body_bytes)
         answer = await collector.intake.take(
             IntakeRequest(
                 request.path,
@@ -63,7 +63,7 @@ class Routes:
 
     async def client_metrics(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/m: what analytics-next measures about itself; taken and forgotten."""
-        await read_body(request, 64 * 1024, self._collector.settings.body_timeout_s)
+        await self._body(request, 64 * 1024)
         return _response(Answer(200, b'{"success":true}'))
 
     async def client_settings(self, request: web.Request) -> web.StreamResponse:
@@ -106,7 +106,7 @@ class Routes:
                 f"the key of source {source.name!r} may not publish plans",
                 hint=f"set publish = true in [sources.{source.name}]",
             )
-        body = await read_body(request, _MAX_PLAN_BYTES, self._collector.settings.body_timeout_s)
+        body = await self._body(request, _MAX_PLAN_BYTES)
         try:
             text = body.decode()
         except UnicodeDecodeError as error:
@@ -142,10 +142,10 @@ class Routes:
         response.headers[hdrs.CONTENT_TYPE] = CONTENT_TYPE
         return response
 
-    async def preflight(self, request: web.Request) -> web.StreamResponse:
-        """OPTIONS: may a page of this origin send here?"""
-        del request
-        return web.Response(status=204)
+    async def _body(self, request: web.Request, max_bytes: int) -> bytes:
+        collector = self._collector
+        timeout_s = collector.settings.body_timeout_s
+        return await read_body(request, collector.intake, max_bytes, timeout_s)
 
     def _source_or_reader(self, request: web.Request) -> Source | str:
         authorization = request.headers.get(hdrs.AUTHORIZATION, "")
@@ -172,43 +172,47 @@ def make_app(collector: Collector) -> web.Application:
     app.router.add_get("/healthz", routes.healthz)
     app.router.add_get("/readyz", routes.readyz)
     app.router.add_get("/metrics", routes.metrics)
-    app.router.add_route(hdrs.METH_OPTIONS, "/{path:.*}", routes.preflight)
     return app
 
 
-async def read_body(request: web.Request, max_bytes: int, timeout_s: float) -> bytes:
+async def read_body(
+    request: web.Request, intake: Intake, max_bytes: int, timeout_s: float
+) -> bytes:
     """A request's whole body, as it is on the wire.
 
     Raises
     ------
     Refusal
         `too_large` above `max_bytes`, before reading where the length is announced;
-        `timeout` if it is not whole by then.
+        `timeout` if it is not whole by then; `busy` if too much is being received.
     """
     announced = request.content_length
+    too_large = Refusal("too_large", f"the body is over {max_bytes} bytes")
     if announced is not None and announced > max_bytes:
-        raise _closing(request, Refusal("too_large", f"the body is over {max_bytes} bytes"))
+        raise _closing(request, too_large)
     chunks: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(timeout_s):
             async for chunk in request.content.iter_any():
                 size += len(chunk)
+                intake.hold(len(chunk))
                 if size > max_bytes:
-                    raise _closing(
-                        request, Refusal("too_large", f"the body is over {max_bytes} bytes")
-                    )
+                    raise too_large
                 chunks.append(chunk)
     except TimeoutError:
-        raise _closing(
-            request, Refusal("timeout", f"the body was not whole after {timeout_s:g} s")
-        ) from None
+        late = Refusal("timeout", f"the body was not whole after {timeout_s:g} s")
+        raise _closing(request, late) from None
+    except Refusal as refusal:
+        raise _closing(request, refusal) from None
+    finally:
+        intake.release(size)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _closing(request: web.Request, refusal: Refusal) -> Refusal:
     # What is left of the body will not be read, so the connection cannot be used again.
-    request.protocol.force_close()
+    request[_CLOSE] = True
     return refusal
 
 
@@ -217,7 +221,10 @@ async def _refusals(request: web.Request, handler: _Handler) -> web.StreamRespon
     try:
         return await handler(request)
     except Refusal as refusal:
-        return _response(refusal.answer())
+        response = _response(refusal.answer())
+        if request.get(_CLOSE, False):
+            response.force_close()
+        return response
     except web.HTTPNotFound:
         return _response(Refusal("not_found", f"there is nothing at {request.path}").answer())
     except web.HTTPMethodNotAllowed as error:
@@ -233,7 +240,10 @@ async def _refusals(request: web.Request, handler: _Handler) -> web.StreamRespon
 def _cors(collector: Collector) -> Any:
     @web.middleware
     async def cors(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        response = await handler(request)
+        if request.method == hdrs.METH_OPTIONS:
+            response: web.StreamResponse = web.Response(status=204)
+        else:
+            response = await handler(request)
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is not None and collector.intake.origins.allow(origin):
             response.headers.update(granted(origin))
