@@ -6,11 +6,12 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from desirepath.plan.violations import Violation
+if TYPE_CHECKING:
+    from desirepath.plan.violations import Violation
 
 __all__ = ["Ledger", "OnLoss", "Stats"]
 

@@ -18,16 +18,19 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from desirepath.plan.violations import FOUND_LIMIT, Violation
+if TYPE_CHECKING:
+    from desirepath.plan.violations import Violation
 
 __all__ = ["MAX_DEPTH", "encode"]
 
 MAX_DEPTH: Final = 32
 """Levels of nesting below the properties; deeper values become null."""
+
+_SHOWN_CHARS: Final = 200
 
 MAX_VALUES: Final = 20_000
 """Values in one event; the rest is left out."""
@@ -108,6 +111,9 @@ class _Converter:
         self._left = MAX_VALUES
 
     def note(self, code: str, pointer: str, expected: str, found: object) -> None:
+        # Here, because the package of plans takes longer to import than all the rest.
+        from desirepath.plan.violations import Violation
+
         self.violations.append(Violation(code, pointer, expected, _show(found)))
 
     def convert(self, value: Any, pointer: str, depth: int) -> Any:
@@ -320,10 +326,10 @@ def _container(value: Any) -> Mapping[Any, Any] | Iterable[Any] | None:
 def _show(value: object) -> str:
     """A short text of anything, whatever its repr does."""
     if isinstance(value, str):
-        return value[:FOUND_LIMIT]
+        return value[:_SHOWN_CHARS]
     if isinstance(value, list | tuple | dict | set | frozenset):
         return type(value).__name__
     try:
-        return repr(value)[:FOUND_LIMIT]
+        return repr(value)[:_SHOWN_CHARS]
     except Exception:
         return f"<{type(value).__name__}>"

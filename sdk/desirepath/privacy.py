@@ -30,7 +30,7 @@ class Consent:
     Parameters
     ----------
     purposes
-        Event name -> purpose; others serve `analytics`.
+        Event name, or kind of call (`page`), -> purpose; others serve `analytics`.
     """
 
     def __init__(self, purposes: Mapping[str, str]) -> None:
@@ -66,7 +66,8 @@ class Consent:
             return False
         if self.opted_out:
             return True
-        return self.refuses(self._head.decode(record).event)
+        head = self._head.decode(record)
+        return self.refuses(head.event or head.type)
 
 
 def keeps(person: str, rate: float) -> bool:

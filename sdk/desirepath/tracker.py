@@ -8,39 +8,29 @@ verdict), an exception only where the app asked for `on_violation="raise"`.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import os
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-import msgspec
-
-from desirepath import _ids, _settings, _values
+from desirepath import _settings
 from desirepath._ledger import Ledger, OnLoss, Stats
 from desirepath._pipeline import Pipeline
-from desirepath._sessions import Sessions
+from desirepath._recorder import BeforeSend, Recorder
 from desirepath.context import CURRENT, Scope
 from desirepath.errors import SettingsError, ViolationError
-from desirepath.event import Kind, isoformat
-from desirepath.plan.violations import Violation
-from desirepath.privacy import Consent, check_rates, keeps
+from desirepath.event import Kind
+from desirepath.privacy import Consent
 
 if TYPE_CHECKING:
     from desirepath.plan import Plan
 
 __all__ = ["BeforeSend", "Stats", "Tracker", "TypedEvent"]
-
-BeforeSend = Callable[[dict[str, Any]], dict[str, Any] | None]
-"""Sees each message before it is kept; returns it, changed or not, or None to discard it."""
-
-_MAX_CACHED_NAMES: Final = 1_000
-_string: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class TypedEvent(Protocol):
@@ -163,29 +153,21 @@ class Tracker:
             }
         )
         self._plan = _load_plan(plan)
-        self._check = None if self._plan is None else self._plan.compile(pii_key=pii_key).check
-        self._replaces = pii_key is not None
-        self._raises = settings.on_violation == "raise"
-        self._max_event_bytes = settings.max_event_bytes
-        self._before_send = before_send
-        self._sampling = dict(sampling or {})
-        check_rates(self._sampling)
         self._consent = Consent(purposes or {})
-        self._guarded = False
-        self._sessions = (
-            None if settings.session_timeout_s is None else Sessions(settings.session_timeout_s)
-        )
-        self._super: dict[str, Any] = {}
-        library = {"name": "desirepath-python", "version": version("desirepath")}
-        self._base_context: dict[str, Any] = {**(app_context or {}), "library": library}
-        if self._plan is not None:
-            self._base_context["plan"] = f"{self._plan.name}@{self._plan.version}"
-        self._context_bytes = _values.encode(self._base_context, "/context")[0]
-        self._prefixes: dict[tuple[str, str], bytes] = {}
         self._ledger = Ledger(on_loss)
+        self._recorder = Recorder(
+            settings,
+            self._plan,
+            self._ledger,
+            self._consent,
+            installation=self._installation,
+            before_send=before_send,
+            sampling=sampling or {},
+            pii_key=pii_key,
+            app_context=app_context or {},
+        )
         self._pipeline = Pipeline(settings, self._ledger, refused=self._consent.refuses_record)
         self._anonymous_id: str | None = None
-        self._guard()
 
     # -- the six calls ---------------------------------------------------------------------------
 
@@ -364,15 +346,11 @@ class Tracker:
 
     def register(self, properties: Mapping[str, Any]) -> None:
         """Add super properties: sent with every track, page and screen, below the call's own."""
-        self._super = {**self._super, **properties}
-        self._guard()
+        self._recorder.register(properties)
 
     def unregister(self, *names: str) -> None:
         """Take super properties away; all of them without a name."""
-        self._super = (
-            {key: value for key, value in self._super.items() if key not in names} if names else {}
-        )
-        self._guard()
+        self._recorder.unregister(names)
 
     def consent(self, **purposes: bool) -> None:
         """Note what is allowed: `consent(analytics=True, marketing=False)`.
@@ -380,19 +358,19 @@ class Tracker:
         Events of a refused purpose are neither kept nor sent, also those that wait already.
         """
         self._consent.set(purposes)
-        self._guard()
+        self._recorder.guard()
         self._purge()
 
     def opt_out(self) -> None:
         """Track nothing from here on, and discard what waits."""
         self._consent.opted_out = True
-        self._guard()
+        self._recorder.guard()
         self._purge()
 
     def opt_in(self) -> None:
         """Track again."""
         self._consent.opted_out = False
-        self._guard()
+        self._recorder.guard()
 
     # -- delivery --------------------------------------------------------------------------------
 
@@ -411,6 +389,8 @@ class Tracker:
 
     async def aflush(self, timeout: float = 10.0) -> bool:
         """`flush` without blocking the event loop."""
+        import asyncio
+
         pipeline = self._pipeline
         mark = pipeline.queue.mark()
         pipeline.sender.hurry()
@@ -481,146 +461,10 @@ class Tracker:
         except Exception as error:
             self._failed(kind, error)
 
-    def _record(
-        self,
-        kind: Kind,
-        event: str,
-        payload: Mapping[str, Any] | None,
-        user_id: str | None,
-        anonymous_id: str | None,
-        timestamp: datetime | str | None,
-        context: Mapping[str, Any] | None,
-        message_id: str | None,
-        extra: tuple[tuple[str, str], ...] = (),
-    ) -> None:
-        scope = CURRENT.get()
-        violations: tuple[Violation, ...] = ()
-        context_bytes = self._context_bytes
-        if scope is not None:
-            user_id = scope.user_id if user_id is None else user_id
-            anonymous_id = anonymous_id or scope.anonymous_id
-        if user_id is None and anonymous_id is None:
-            anonymous_id = self._installation()
-        if self._guarded or scope is not None:
-            if self._discards(kind, event, user_id, anonymous_id, scope):
-                return
-            if kind not in ("identify", "group", "alias"):
-                shared = scope.properties if scope is not None else {}
-                payload = {**self._super, **shared, **(payload or {})}
-        if context is not None or scope is not None or self._sessions is not None:
-            context_bytes, violations = self._merged(scope, context, user_id, anonymous_id)
-        if payload:
-            root = "/traits" if kind in ("identify", "group") else "/properties"
-            body, found = _values.encode(payload, root)
-            if found:
-                violations += found
-        else:
-            body = b"{}"
-        if self._check is not None:
-            verdict = self._check(kind, event, body, context_bytes)
-            if verdict.violations:
-                violations += verdict.violations
-            if self._replaces:
-                body, context_bytes = verdict.payload, verdict.context
-        if timestamp is None:
-            moment = _ids.timestamp()
-        else:
-            moment, found = _moment(timestamp)
-            violations += found
-        if violations:
-            self._violated(event or kind, violations)
-        prefix = self._prefixes.get((kind, event)) or self._prefix(kind, event)
-        parts = [prefix, (message_id or _ids.message_id()).encode(), b'","timestamp":"',
-                 moment.encode(), b'"']  # fmt: skip
-        if user_id is not None:
-            parts += (b',"userId":', _string(user_id if type(user_id) is str else str(user_id)))
-        if anonymous_id is not None:
-            parts += (b',"anonymousId":', _string(str(anonymous_id)))
-        for key, value in extra:
-            parts.append(b',"%s":%s' % (key.encode(), _string(str(value))))
-        name = b',"traits":' if kind in ("identify", "group") else b',"properties":'
-        parts += (name, body, b',"context":', context_bytes, b"}")
-        record = b"".join(parts)
-        if self._before_send is not None:
-            changed = self._hooked(record)
-            if changed is None:
-                return
-            record = changed
-        if len(record) > self._max_event_bytes:
-            self._ledger.lose("too_large", 1, f"{event or kind!r} has {len(record):,} bytes")
-            return
-        self._pipeline.put(record)
-
-    def _prefix(self, kind: Kind, event: str) -> bytes:
-        if len(self._prefixes) >= _MAX_CACHED_NAMES:
-            self._prefixes.clear()
-        named = b',"event":' + _string(event) if kind == "track" else b""
-        prefix = b'{"type":"%s"%s,"messageId":"' % (kind.encode(), named)
-        self._prefixes[kind, event] = prefix
-        return prefix
-
-    def _merged(
-        self,
-        scope: Scope | None,
-        context: Mapping[str, Any] | None,
-        user_id: str | None,
-        anonymous_id: str | None,
-    ) -> tuple[bytes, tuple[Violation, ...]]:
-        merged = dict(self._base_context)
-        session_id = None
-        if scope is not None:
-            merged.update(scope.context)
-            session_id = scope.session_id
-        if context is not None:
-            merged.update(context)
-        if session_id is None and self._sessions is not None:
-            session_id = self._sessions.of(str(user_id or anonymous_id))
-        if session_id is not None:
-            merged.setdefault("sessionId", session_id)
-        return _values.encode(merged, "/context")
-
-    def _violated(self, event: str, violations: tuple[Violation, ...]) -> None:
-        self._ledger.report(event, violations)
-        if self._raises:
-            raise ViolationError(event, violations)
-
-    def _guard(self) -> None:
-        """Note whether any of the rarer features asks for a look at each event."""
-        self._guarded = bool(
-            self._consent.limited or self._sampling or self._super or not self._settings.enabled
-        )
-
-    def _discards(
-        self,
-        kind: Kind,
-        event: str,
-        user_id: str | None,
-        anonymous_id: str | None,
-        scope: Scope | None,
-    ) -> bool:
-        if not self._settings.enabled or self._consent.opted_out:
-            self._ledger.discard("opt_out")
-            return True
-        if self._consent.refuses(event, scope.consent if scope is not None else None):
-            self._ledger.discard("consent")
-            return True
-        rate = self._sampling.get(event) if kind == "track" else None
-        if rate is not None and not keeps(str(user_id or anonymous_id), rate):
-            self._ledger.discard("sampling")
-            return True
-        return False
-
-    def _hooked(self, record: bytes) -> bytes | None:
-        try:
-            message = self._before_send(_decode(record)) if self._before_send else None
-        except Exception as error:
-            # What the hook was to take out must not leave because the hook is broken.
-            self._ledger.lose("error", 1, f"before_send failed: {error!r}")
-            return None
-        if message is None:
-            self._ledger.discard("before_send")
-            return None
-        return _values.encode(message, "")[0]
+    def _record(self, kind: Kind, event: str, *rest: Any) -> None:
+        record = self._recorder.record(kind, event, *rest)
+        if record is not None:
+            self._pipeline.put(record)
 
     def _installation(self) -> str:
         if self._anonymous_id is None:
@@ -638,13 +482,13 @@ class Tracker:
 
 
 def _load_plan(plan: Plan | str | Path | None) -> Plan | None:
-    import os
-
-    from desirepath.plan import Plan
-
     if plan is None:
         plan = os.environ.get("DESIREPATH_PLAN")
-    if plan is None or isinstance(plan, Plan):
+    if plan is None:
+        return None
+    from desirepath.plan import Plan
+
+    if isinstance(plan, Plan):
         return plan
     if not isinstance(plan, str | Path):
         raise SettingsError(f"plan is {plan!r}, neither a Plan nor the path of one")
@@ -662,16 +506,10 @@ def _typed(
     raise TypeError(f"the event is {event!r}, neither a name nor a typed event")
 
 
-def _moment(timestamp: datetime | str) -> tuple[str, tuple[Violation, ...]]:
-    if isinstance(timestamp, str):
-        return _string(timestamp)[1:-1].decode(), ()
-    if timestamp.tzinfo is None:
-        found = Violation("format", "/timestamp", "a time with its zone", timestamp.isoformat())
-        return isoformat(timestamp.replace(tzinfo=UTC)), (found,)
-    return isoformat(timestamp), ()
-
-
 def _in_event_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
     try:
         asyncio.get_running_loop()
     except RuntimeError:

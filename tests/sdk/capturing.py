@@ -45,6 +45,7 @@ class Handler(BaseHTTPRequestHandler):
     """Takes POST /v1/batch."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet an answer: two would wait for a delayed acknowledgement
     server: Server
 
     def do_POST(self) -> None:
@@ -69,6 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+        self.wfile.flush()
 
     def reset(self) -> None:
         """End the connection with a reset instead of an answer."""

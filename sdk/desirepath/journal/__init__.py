@@ -34,7 +34,8 @@ The header's crc covers its other bytes. A record's crc is that of its payload, 
 (header crc XOR length), so that neither zeros nor the bytes of another segment pass for a record.
 The marker cannot occur in UTF-8 text: behind damage the next record is found by searching for it.
 
-Cursor = two slots of 64 bytes, written in turn, the valid one of the higher generation counts::
+Cursor = two slots of 64 bytes; the valid one of the higher generation counts, and the newest that
+is durable is never overwritten::
 
     slot     magic "DPCR" | version u16 | reserved u16 | generation u64 |
              segment u64 | offset u64 | index u64 | crc u32

@@ -142,8 +142,8 @@ def find_record(data: bytes, start: int, seed: int) -> int:
         start += 1
 
 
-def encode_cursor(position: Position, generation: int) -> tuple[int, bytes]:
-    """(offset in the cursor file, bytes) of the slot to write."""
+def encode_cursor(position: Position, generation: int, slot: int) -> tuple[int, bytes]:
+    """(offset in the cursor file, bytes) of slot 0 or 1."""
     head = _SLOT.pack(
         _CURSOR_MAGIC,
         _VERSION,
@@ -154,20 +154,19 @@ def encode_cursor(position: Position, generation: int) -> tuple[int, bytes]:
         position.index,
         0,
     )[:-4]
-    slot = head + crc32(head).to_bytes(4, "little")
-    return (generation % 2) * _SLOT_BYTES, slot
+    return slot * _SLOT_BYTES, head + crc32(head).to_bytes(4, "little")
 
 
-def decode_cursor(data: bytes) -> tuple[Position, int] | None:
-    """(position, generation) of the newest valid slot."""
-    best: tuple[Position, int] | None = None
-    for start in (0, _SLOT_BYTES):
-        slot = data[start : start + _SLOT.size]
-        if len(slot) < _SLOT.size:
+def decode_cursor(data: bytes) -> tuple[Position, int, int] | None:
+    """(position, generation, slot) of the newest valid slot."""
+    best: tuple[Position, int, int] | None = None
+    for slot in (0, 1):
+        part = data[slot * _SLOT_BYTES :][: _SLOT.size]
+        if len(part) < _SLOT.size:
             continue
-        magic, version, _, generation, segment, offset, index, check = _SLOT.unpack(slot)
-        if magic != _CURSOR_MAGIC or version != _VERSION or crc32(slot[:-4]) != check:
+        magic, version, _, generation, segment, offset, index, check = _SLOT.unpack(part)
+        if magic != _CURSOR_MAGIC or version != _VERSION or crc32(part[:-4]) != check:
             continue
         if best is None or generation > best[1]:
-            best = Position(segment, offset, index), generation
+            best = Position(segment, offset, index), generation, slot
     return best

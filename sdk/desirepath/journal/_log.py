@@ -83,6 +83,8 @@ class Journal:
         self._cursor = found.cursor
         self._generation = found.generation
         self._cursor_file = found.cursor_file
+        # The slot that must survive: it holds the newest cursor that is durable.
+        self._kept_slot = found.slot
         self._next_sequence = found.next_sequence
         self._damaged = found.damaged
         self._pending_records = sum(segment.records for segment in self._segments.values())
@@ -585,11 +587,13 @@ class Journal:
         self._cursor = position
 
     def _write_cursor(self, position: Position, generation: int, *, durable: bool) -> None:
-        offset, slot = encode_cursor(position, generation)
+        free = 1 - self._kept_slot
+        offset, slot = encode_cursor(position, generation, free)
         if self._cursor_file is not None:
             self._cursor_file.write(offset, slot)
             if durable:
                 self._cursor_file.sync()
+                self._kept_slot = free
             return
         path = self._folder / "cursor"
         fresh = self._folder / "cursor.new"
@@ -604,6 +608,7 @@ class Journal:
             file.close()
             raise
         self._cursor_file = file
+        self._kept_slot = free
 
     def _at_end(self, position: Position) -> bool:
         segment = self._segments.get(position.segment)

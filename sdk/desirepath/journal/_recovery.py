@@ -56,6 +56,8 @@ class Recovered(msgspec.Struct):
     segments: dict[int, Segment]
     cursor: Position
     generation: int
+    slot: int
+    """Of the cursor."""
     cursor_file: File | None
     next_sequence: int
     damaged: int
@@ -63,7 +65,7 @@ class Recovered(msgspec.Struct):
 
 def recover(folder: Path, files: FileSystem) -> Recovered:
     """Read a folder, cut torn tails, set damage aside, remove what is acknowledged."""
-    cursor, generation, cursor_file = _read_cursor(folder, files)
+    cursor, generation, slot, cursor_file = _read_cursor(folder, files)
     segments: dict[int, Segment] = {}
     damaged = 0
     last = cursor.segment
@@ -90,22 +92,22 @@ def recover(folder: Path, files: FileSystem) -> Recovered:
             segments[sequence] = segment
         finally:
             file.close()
-    return Recovered(segments, cursor, generation, cursor_file, last + 1, damaged)
+    return Recovered(segments, cursor, generation, slot, cursor_file, last + 1, damaged)
 
 
-def _read_cursor(folder: Path, files: FileSystem) -> tuple[Position, int, File | None]:
-    """(position, generation, the open file); the very beginning where there is no valid cursor."""
-    beginning = Position(0, 0, 0)
+def _read_cursor(folder: Path, files: FileSystem) -> tuple[Position, int, int, File | None]:
+    """(position, generation, slot, open file); the very beginning where there is no valid one."""
+    beginning = (Position(0, 0, 0), 0, 1)
     path = folder / "cursor"
     try:
         file = files.open(path)
     except FileNotFoundError:
-        return beginning, 0, None
+        return (*beginning, None)
     data = file.read(0, CURSOR_BYTES)
     found = decode_cursor(data)
     if found is None or len(data) < CURSOR_BYTES:
         file.close()
-        return (*(found or (beginning, 0)), None)
+        return (*(found or beginning), None)
     return (*found, file)
 
 

@@ -1,0 +1,265 @@
+"""One call becomes one record: who, what, when and where as JSON, checked, or a reason why not.
+
+All in the caller's thread, so every line here is paid by the app: constant parts are encoded
+once, and the rarer features (super properties, consent, sampling, a hook) are looked at only
+where they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from desirepath import _ids, _values
+from desirepath._ledger import Ledger
+from desirepath._sessions import Sessions
+from desirepath._settings import Settings
+from desirepath._version import VERSION
+from desirepath.context import CURRENT, Scope
+from desirepath.errors import ViolationError
+from desirepath.event import Kind, isoformat
+from desirepath.privacy import Consent, check_rates, keeps
+
+if TYPE_CHECKING:
+    from desirepath.plan import Plan, Violation
+
+__all__ = ["BeforeSend", "Recorder"]
+
+BeforeSend = Callable[[dict[str, Any]], dict[str, Any] | None]
+"""Sees each message before it is kept; returns it, changed or not, or None to discard it."""
+
+_MAX_CACHED_NAMES: Final = 1_000
+_WITH_TRAITS: Final = ("identify", "group")
+_WITH_PROPERTIES: Final = ("track", "page", "screen")
+
+_encode_text: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Recorder:
+    """Makes records from the tracker's calls.
+
+    Parameters
+    ----------
+    settings, plan, ledger, consent
+        Of the tracker.
+    installation
+        Gives the anonymous id for events that name nobody.
+    before_send, sampling, pii_key, app_context
+        As `Tracker` documents them.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: Plan | None,
+        ledger: Ledger,
+        consent: Consent,
+        *,
+        installation: Callable[[], str],
+        before_send: BeforeSend | None,
+        sampling: Mapping[str, float],
+        pii_key: bytes | None,
+        app_context: Mapping[str, Any],
+    ) -> None:
+        check_rates(sampling)
+        self._ledger = ledger
+        self._consent = consent
+        self._installation = installation
+        self._before_send = before_send
+        self._sampling = dict(sampling)
+        self._enabled = settings.enabled
+        self._raises = settings.on_violation == "raise"
+        self._max_event_bytes = settings.max_event_bytes
+        self._check = None if plan is None else plan.compile(pii_key=pii_key).check
+        # Without the key the collector protects personal values; with it nobody else has to.
+        self._protects = pii_key is not None
+        self._sessions = (
+            None if settings.session_timeout_s is None else Sessions(settings.session_timeout_s)
+        )
+        library = {"name": "desirepath-python", "version": VERSION}
+        self._base_context: dict[str, Any] = {**app_context, "library": library}
+        if plan is not None:
+            self._base_context["plan"] = f"{plan.name}@{plan.version}"
+        self._context_bytes = _values.encode(self._base_context, "/context")[0]
+        self._prefixes: dict[tuple[str, str], bytes] = {}
+        self._super: dict[str, Any] = {}
+        self._guarded = False
+        self.guard()
+
+    def guard(self) -> None:
+        """Note whether any of the rarer features asks for a look at each event."""
+        self._guarded = bool(
+            self._consent.limited or self._sampling or self._super or not self._enabled
+        )
+
+    def register(self, properties: Mapping[str, Any]) -> None:
+        """Add super properties."""
+        self._super = {**self._super, **properties}
+        self.guard()
+
+    def unregister(self, names: tuple[str, ...]) -> None:
+        """Take super properties away; all of them where none is named."""
+        left = {key: value for key, value in self._super.items() if names and key not in names}
+        self._super = left
+        self.guard()
+
+    def record(
+        self,
+        kind: Kind,
+        event: str,
+        payload: Mapping[str, Any] | None,
+        user_id: str | None,
+        anonymous_id: str | None,
+        timestamp: datetime | str | None,
+        context: Mapping[str, Any] | None,
+        message_id: str | None,
+        extra: tuple[tuple[str, str], ...] = (),
+    ) -> bytes | None:
+        """The record to keep, or None where there is nothing to keep.
+
+        Raises
+        ------
+        ViolationError
+            If the event breaks its plan and the app asked for it.
+        """
+        scope = CURRENT.get()
+        violations: tuple[Violation, ...] = ()
+        context_bytes = self._context_bytes
+        if scope is not None:
+            user_id = scope.user_id if user_id is None else user_id
+            anonymous_id = scope.anonymous_id if anonymous_id is None else anonymous_id
+        if user_id is None and anonymous_id is None:
+            anonymous_id = self._installation()
+        if self._guarded or scope is not None:
+            if self._discards(kind, event, user_id, anonymous_id, scope):
+                return None
+            if kind in _WITH_PROPERTIES:
+                shared = scope.properties if scope is not None else {}
+                payload = {**self._super, **shared, **(payload or {})}
+        if context is not None or scope is not None or self._sessions is not None:
+            merged = self._merged(scope, context, user_id, anonymous_id)
+            context_bytes, violations = _values.encode(merged, "/context")
+        traits = kind in _WITH_TRAITS
+        body = b"{}"
+        if payload:
+            body, found = _values.encode(payload, "/traits" if traits else "/properties")
+            violations += found
+        if self._check is not None:
+            verdict = self._check(kind, event, body, context_bytes)
+            violations += verdict.violations
+            if self._protects:
+                body, context_bytes = verdict.payload, verdict.context
+        moment = _ids.timestamp()
+        if timestamp is not None:
+            moment, found = _moment(timestamp)
+            violations += found
+        if violations:
+            self._ledger.report(event or kind, violations)
+            if self._raises:
+                raise ViolationError(event or kind, violations)
+        parts = [self._prefixes.get((kind, event)) or self._prefix(kind, event)]
+        if message_id is None:
+            parts.append(_ids.message_id().encode())
+        else:
+            parts.append(_text(message_id)[1:-1])
+        parts += (b'","timestamp":"', moment.encode(), b'"')
+        if user_id is not None:
+            parts += (b',"userId":', _text(user_id))
+        if anonymous_id is not None:
+            parts += (b',"anonymousId":', _text(anonymous_id))
+        for key, value in extra:
+            parts += (b',"%s":' % key.encode(), _text(value))
+        name = b',"traits":' if traits else b',"properties":'
+        parts += (name, body, b',"context":', context_bytes, b"}")
+        record: bytes | None = b"".join(parts)
+        if self._before_send is not None:
+            record = self._hooked(_decode(b"".join(parts)))
+        if record is not None and len(record) > self._max_event_bytes:
+            self._ledger.lose("too_large", 1, f"{event or kind!r} has {len(record):,} bytes")
+            return None
+        return record
+
+    def _prefix(self, kind: Kind, event: str) -> bytes:
+        if len(self._prefixes) >= _MAX_CACHED_NAMES:
+            self._prefixes.clear()
+        named = b',"event":' + _text(event) if kind == "track" else b""
+        prefix = b'{"type":"%s"%s,"messageId":"' % (kind.encode(), named)
+        self._prefixes[kind, event] = prefix
+        return prefix
+
+    def _merged(
+        self,
+        scope: Scope | None,
+        context: Mapping[str, Any] | None,
+        user_id: str | None,
+        anonymous_id: str | None,
+    ) -> dict[str, Any]:
+        merged = dict(self._base_context)
+        session_id = None
+        if scope is not None:
+            merged.update(scope.context)
+            session_id = scope.session_id
+        if context is not None:
+            merged.update(context)
+        if session_id is None and self._sessions is not None:
+            session_id = self._sessions.of(str(user_id or anonymous_id))
+        if session_id is not None:
+            merged.setdefault("sessionId", session_id)
+        return merged
+
+    def _discards(
+        self,
+        kind: Kind,
+        event: str,
+        user_id: str | None,
+        anonymous_id: str | None,
+        scope: Scope | None,
+    ) -> bool:
+        name = event or kind
+        if not self._enabled or self._consent.opted_out:
+            self._ledger.discard("opt_out")
+        elif self._consent.refuses(name, scope.consent if scope is not None else None):
+            self._ledger.discard("consent")
+        elif kind in _WITH_PROPERTIES and not keeps(
+            str(anonymous_id if user_id is None else user_id), self._sampling.get(name, 1.0)
+        ):
+            self._ledger.discard("sampling")
+        else:
+            return False
+        return True
+
+    def _hooked(self, message: dict[str, Any]) -> bytes | None:
+        try:
+            changed = self._before_send(message) if self._before_send is not None else message
+        except Exception as error:
+            # What the hook was to take out must not leave because the hook is broken.
+            self._ledger.lose("error", 1, f"before_send failed: {error!r}")
+            return None
+        if changed is None:
+            self._ledger.discard("before_send")
+            return None
+        return _values.encode(changed, "")[0]
+
+
+def _text(value: object) -> bytes:
+    """A JSON string of an id or a name, whatever was given as one."""
+    text = value if type(value) is str else str(value)
+    try:
+        return _encode_text(text)
+    except UnicodeEncodeError:
+        return _encode_text(text.encode("utf-8", "replace").decode())
+
+
+def _moment(timestamp: datetime | str) -> tuple[str, tuple[Violation, ...]]:
+    if isinstance(timestamp, str):
+        return _text(timestamp)[1:-1].decode(), ()
+    if timestamp.tzinfo is None:
+        from desirepath.plan import Violation
+
+        found = Violation("format", "/timestamp", "a time with its zone", timestamp.isoformat())
+        return isoformat(timestamp.replace(tzinfo=UTC)), (found,)
+    return isoformat(timestamp), ()
