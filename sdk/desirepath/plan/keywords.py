@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from desirepath.plan import formats, regex
 from desirepath.plan.model import PII, Place, Property
-from desirepath.plan.reader import Node, fail
+from desirepath.plan.reader import MAX_DEPTH, Node, fail
 
 __all__ = [
     "ANNOTATIONS",
@@ -90,6 +90,7 @@ class Types:
         self._resolved: dict[str, dict[str, Any]] = {}
         self._sizes: dict[int, tuple[int, Any]] = {}
         self._open: list[str] = []
+        self._depth = 0
         self.uses = dict.fromkeys(nodes, 0)
 
     def resolve_all(self) -> dict[str, dict[str, Any]]:
@@ -129,11 +130,15 @@ class Types:
             fail(node.place, "no type", "write one, as in `price: number`; `true` allows anything")
         if not isinstance(value, dict):
             fail(node.place, "expected a type or a mapping of constraints")
+        if self._depth > MAX_DEPTH:
+            fail(node.place, f"types that nest deeper than {MAX_DEPTH} levels")
+        self._depth += 1
         schema: dict[str, Any] = {}
         for key, child in value.items():
             self._keyword(schema, key, child, node.keys[key], is_property)
         if "$ref" in value:
-            return self._merge(self._ref(value["$ref"]), schema)
+            schema = self._merge(self._ref(value["$ref"]), schema)
+        self._depth -= 1
         return schema
 
     def _keyword(
