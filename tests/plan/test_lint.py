@@ -23,7 +23,7 @@ def only(text: str) -> Finding:
     return finding
 
 
-EVENTS = """
+EVENTS = """traits: {kind: {const: person}}
 events:
   Product Viewed: {description: Seen., properties: {sku: string, price: {type: number, minimum: 0}}}
   Product Added: {description: Added., properties: {level: {enum: [gold, silver]}, email: {type: string, pii: hash}, name: {type: string, pii: drop}}}
@@ -101,11 +101,13 @@ def test_sections_on_events_that_do_not_come(status: str, rule: str) -> None:
         "{total: {'<': 0}}",
         "{total: {'>': 3, '<': 2}}",
         "{total: 101}",
+        "{total: {between: [101, 102]}}",
     ],
 )
 def test_conditions_no_event_meets(where: str) -> None:
     finding = only(
-        LIVE + f"journeys:\n  buy: {{steps: [{{event: Order Completed, where: {where}}}]}}\n"
+        f"{LIVE}journeys:\n"
+        f"  buy: {{steps: [Product Viewed, {{event: Order Completed, where: {where}}}]}}\n"
     )
     assert finding.rule == "impossible"
     assert "total" in finding.message or "no number" in finding.message
@@ -117,6 +119,11 @@ def test_conditions_no_event_meets(where: str) -> None:
     [
         ("{level: bronze}", '"gold"'),
         ("{level: {in: [bronze, iron]}}", "never any of"),
+        ("{level: [bronze, iron]}", "never any of"),
+        ("{level: {starts_with: b}}", "never starts with"),
+        ("{all: [{level: bronze}]}", '"gold"'),
+        ("{any: [{level: bronze}]}", '"gold"'),
+        ("{traits.kind: tin}", '"person"'),
         ("{email: ada@example.com}", "hash"),
         ("{name: Ada}", "dropped"),
     ],
@@ -128,7 +135,18 @@ def test_conditions_on_words(where: str, reason: str) -> None:
 
 @pytest.mark.parametrize(
     "where",
-    ["{total: {'>': 0}}", "{total: {'>=': 100}}", "{total: 3}", "{total: {'>': 2, '<': 3}}"],
+    [
+        "{total: {'>': 0}}",
+        "{total: {'>=': 100}}",
+        "{total: 3}",
+        "{total: '3'}",
+        "{total: {'>': 2, '<': 3}}",
+        "{total: {between: [2, 3]}}",
+        "{total: {'!=': 101}}",
+        "{not: {total: 101}}",
+        "{any: [{total: 101}, {total: 3}]}",
+        "{context.page.url: 'x'}",
+    ],
 )
 def test_conditions_that_can_be_met(where: str) -> None:
     assert findings(LIVE + f"segments: {{s: {{did: Order Completed, where: {where}}}}}\n") == ()
@@ -137,3 +155,34 @@ def test_conditions_that_can_be_met(where: str) -> None:
 def test_kept_violations_make_everything_possible() -> None:
     text = LIVE.replace("status: live", "on_violation: accept")
     assert findings(text + "segments: {s: {did: Order Completed, where: {total: 101}}}\n") == ()
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "segments: {s: {not: {did: Order Completed}}}",
+        "segments: {s: {did_not: Order Completed}}",
+        "segments: {s: {any: [{did: Order Completed}, {did: Product Added}]}}",
+        "segments: {s: {did: Order Completed, at_most: 1}}",
+        "journeys: {j: {steps: [Product Viewed, {any: [Product Added, Order Completed]}]}}",
+        "journeys: {j: {steps: [Product Viewed, {event: Order Completed, optional: true}]}}",
+        "journeys: {j: {steps: [Product Viewed, Product Added], exclude: Order Completed}}",
+    ],
+)
+def test_what_may_be_missing_is_no_finding(section: str) -> None:
+    assert findings(EVENTS.replace("STATUS", "planned") + section) == ()
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "segments: {s: {all: [{did: Product Added}, {did: Order Completed}]}}",
+        "journeys: {j: {steps: [Product Viewed, {any_order: [Product Added, Order Completed]}]}}",
+        "metrics: {m: {kind: kpi, people: Order Completed}}",
+        "experiments: {e: {exposure: Order Completed}}",
+        "models: {m: {kind: propensity, outcome: Product Viewed,"
+        " population: {did: Order Completed}}}",
+    ],
+)
+def test_what_may_not_be_missing_is_one(section: str) -> None:
+    assert only(EVENTS.replace("STATUS", "planned") + section).rule == "unsent-event"

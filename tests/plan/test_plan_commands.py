@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 
 import pytest
 
@@ -21,7 +25,7 @@ events:
     description: The buyer paid.
     properties: {order_id: {type: string, required: true}, total: {type: number, minimum: 0}}
 journeys:
-  purchase: {steps: [Order Completed], within: 7d}
+  purchase: {steps: [Order Completed, Order Completed], within: 7d}
 """
 
 
@@ -67,7 +71,7 @@ def test_check_findings_fail_only_when_strict(
 
 
 def test_check_errors(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plan.write_text(GOOD.replace("[Order Completed]", "[Order Complete]"))
+    plan.write_text(GOOD.replace("[Order Completed,", "[Order Complete,"))
     assert main(["plan", "check", str(plan)]) == 1
     err = capsys.readouterr().err
     assert f"{plan}:10:22: " in err
@@ -133,3 +137,163 @@ def test_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source.write_text("[]")
     assert main(["plan", "import", str(source)]) == 1
     assert "--from" in capsys.readouterr().err
+
+
+class Collector(BaseHTTPRequestHandler):
+    """A small stand-in for a collector's `/v1/plan`."""
+
+    plan: ClassVar[bytes | None] = None
+    error: ClassVar[tuple[int, bytes] | None] = None
+
+    def do_GET(self) -> None:
+        if not self._refused():
+            self._answer(200 if self.plan else 404, self.plan or b"{}")
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self._refused():
+            return
+        type(self).plan = body
+        found = Plan.parse(body)
+        self._answer(
+            200,
+            json.dumps({"success": True, "plan": found.name, "version": found.version}).encode(),
+        )
+
+    def _refused(self) -> bool:
+        key = b64decode(self.headers["Authorization"].removeprefix("Basic ")).decode()
+        if key != "dev:":
+            error = {"code": "unauthorized", "message": "unknown write key", "hint": None}
+            self._answer(401, json.dumps({"success": False, "error": error}).encode())
+            return True
+        if self.error is not None:
+            self._answer(*self.error)
+            return True
+        return False
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name in ("DESIREPATH_ENDPOINT", "DESIREPATH_WRITE_KEY", "DESIREPATH_PLAN"):
+        monkeypatch.delenv(name, raising=False)
+    Collector.plan = Collector.error = None
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_diff(plan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new = tmp_path / "new.yaml"
+    new.write_text(GOOD.replace("minimum: 0", "minimum: 1"))
+    assert main(["plan", "diff", str(plan), str(plan)]) == 0
+    assert "nothing changed" in capsys.readouterr().out
+    assert main(["plan", "diff", str(plan), str(new)]) == 1
+    out = capsys.readouterr().out
+    assert "Order Completed.total: the smallest value: 0 -> 1" in out
+    assert "journey 'purchase' is at risk" in out
+    assert "the version must be 2.0.0 or later: a major bump is needed, it is the same" in out
+    assert main(["plan", "diff", str(plan), str(new), "--json"]) == 1
+    found = answer(capsys)
+    assert found["changes"][0]["level"] == "breaking"
+    assert found["changes"][0]["pointer"] == "/events/Order Completed/properties/total"
+    assert found["affected"][0]["name"] == "purchase"
+    assert found["bump"]["wanted_version"] == "2.0.0"
+    new.write_text(new.read_text().replace("1.0.0", "2.0.0"))
+    assert main(["plan", "diff", str(plan), str(new)]) == 0
+    assert "the version is right" in capsys.readouterr().out
+
+
+def test_diff_usage(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", "diff", str(plan)])
+    assert stop.value.code == 2
+    assert "OLD and NEW" in capsys.readouterr().err
+
+
+def test_publish_then_diff_against(
+    plan: Path, collector: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "diff", str(plan), "--against", collector]) == 1
+    assert "no live plan" in capsys.readouterr().err
+    assert main(["plan", "publish", str(plan), collector]) == 0
+    assert capsys.readouterr().out == f"test 1.0.0 is live at {collector}\n"
+    assert Collector.plan == plan.read_bytes()
+    assert main(["plan", "diff", str(plan), "--against", collector]) == 0
+    assert "nothing changed" in capsys.readouterr().out
+    plan.write_text(GOOD.replace("    description: The buyer paid.\n", ""))
+    assert main(["plan", "diff", str(plan), "--against", collector, "--json"]) == 1
+    assert answer(capsys)["bump"]["needed"] == "patch"
+
+
+def test_publish_takes_its_settings_from_the_environment(
+    plan: Path,
+    collector: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DESIREPATH_ENDPOINT", collector)
+    monkeypatch.setenv("DESIREPATH_PLAN", str(plan))
+    monkeypatch.setenv("DESIREPATH_WRITE_KEY", "dev")
+    assert main(["plan", "publish", "--json"]) == 0
+    assert answer(capsys) == {
+        "success": True, "endpoint": collector, "plan": "test", "version": "1.0.0"
+    }  # fmt: skip
+
+
+def test_publish_refusals(plan: Path, collector: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", "publish", str(plan), "--endpoint", collector]
+    assert main([*words, "--write-key", "wrong"]) == 1
+    err = capsys.readouterr().err
+    assert "refused the write key: unknown write key" in err
+    assert "--write-key" in err
+    error = {"code": "bad_plan", "message": "line 3: no", "hint": "mend it"}
+    Collector.error = (422, json.dumps({"success": False, "error": error}).encode())
+    assert main(words) == 1
+    assert (
+        f"desirepath: {collector} refused (422): line 3: no\n  mend it" in capsys.readouterr().err
+    )
+    Collector.error = (500, b"<html>")
+    assert main([*words, "--json"]) == 1
+    assert answer(capsys)["error"]["message"] == f"{collector} answered 500"
+    Collector.error = (404, b"nothing here")
+    assert main(words) == 1
+    assert "no /v1/plan" in capsys.readouterr().err
+
+
+def test_publish_to_nobody(plan: Path, collector: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "publish", str(plan), "http://127.0.0.1:9"]) == 1
+    err = capsys.readouterr().err
+    assert "cannot be reached: Connection refused" in err.replace("[Errno 111] ", "")
+    assert "desirepath serve" in err
+    assert main(["plan", "publish", str(plan), "--endpoint", "localhost"]) == 1
+    assert "no write key" in capsys.readouterr().err
+    assert main(["plan", "publish", str(plan), "http://collector.example"]) == 1
+    assert "--write-key" in capsys.readouterr().err
+    assert main(["plan", "publish", str(plan), "ftp://x", "--write-key", "k"]) == 1
+    assert "no URL of a collector" in capsys.readouterr().err
+    assert main(["plan", "publish"]) == 1
+    assert "no plan to publish" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", "publish", "a.yaml", "b.yaml"])
+    assert stop.value.code == 2
+
+
+def test_publish_checks_the_plan_first(
+    plan: Path, collector: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan.write_text("plan: x\n")
+    assert main(["plan", "publish", str(plan), collector]) == 1
+    assert "`version` is missing" in capsys.readouterr().err
+    assert Collector.plan is None

@@ -79,6 +79,8 @@ def show(value: Any) -> str:
 
 
 def _compare(old: Schema, new: Schema, at: str) -> Iterator[Delta]:
+    if _same(old, new):
+        return
     if _never(old) or _never(new):
         if _never(old) != _never(new):
             effect = Effect.WIDER if _never(old) else Effect.NARROWER
@@ -229,15 +231,15 @@ def _items(old: Schema, new: Schema, at: str) -> Iterator[Delta]:
 def _alternatives(old: Schema, new: Schema, at: str) -> Iterator[Delta]:
     for keyword in ("anyOf", "oneOf", "allOf"):
         before, after = old.get(keyword), new.get(keyword)
-        if before == after:
+        if _same(before, after):
             continue
         text = f"`{keyword}` changed"
         if before is None or after is None:
             effect = Effect.NARROWER if before is None else Effect.WIDER
             yield Delta(at, keyword, effect, f"`{keyword}` {'added' if before is None else 'gone'}")
             continue
-        gone = [branch for branch in before if branch not in after]
-        added = [branch for branch in after if branch not in before]
+        gone = [branch for branch in before if not any(_same(branch, one) for one in after)]
+        added = [branch for branch in after if not any(_same(branch, one) for one in before)]
         if keyword == "allOf" and len(before) == len(after):
             for left, right in zip(before, after, strict=True):
                 yield from _compare(_plain(left), _plain(right), at)
@@ -258,7 +260,7 @@ def _conditions(old: Schema, new: Schema, at: str) -> Iterator[Delta]:
         ("not", old.get("not"), new.get("not")),
         ("if", before or None, after or None),
     ):
-        if was == now:
+        if _same(was, now):
             continue
         effect = Effect.UNCLEAR
         if was is None or now is None:
@@ -330,6 +332,11 @@ def _enum(schema: Schema) -> dict[bytes, Any] | None:
         return None
     found = [{_identity(value): value for value in values} for values in lists]
     return {key: value for key, value in found[0].items() if all(key in each for each in found)}
+
+
+def _same(left: Any, right: Any) -> bool:
+    # Python's == alone would take `const: 1` and `const: true` for the same.
+    return bool(left == right) and _identity(left) == _identity(right)
 
 
 def _identity(value: Any) -> bytes:

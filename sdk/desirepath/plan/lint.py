@@ -17,7 +17,7 @@ import msgspec
 
 from desirepath.plan.model import Place, Plan
 from desirepath.plan.reader import Node, read
-from desirepath.plan.uses import Consumer, Use, consumers, lookup
+from desirepath.plan.uses import Use, consumers, lookup
 from desirepath.plan.where import impossible
 
 __all__ = ["RULES", "Finding", "lint"]
@@ -140,12 +140,12 @@ def _verdict(rule: str) -> str:
 def _problem(plan: Plan, use: Use) -> tuple[str, str] | None:
     if use.kind == "event":
         status = plan.events[use.name].status
-        if status == "planned":
+        if status == "planned" and use.vital:
             return "unsent-event", f"{use.name!r} is only planned, nothing sends it yet"
         if status == "deprecated":
             return "deprecated-event", f"{use.name!r} is deprecated"
         return None
-    prop = lookup(plan, use)
+    prop = lookup(plan, use) if use.vital else None
     if prop is None or use.condition is None:
         return None
     if use.kind == "property" and plan.events[use.event].on_violation == "accept":
@@ -174,9 +174,3 @@ def _at(root: Node | None, keys: Iterable[Any]) -> Place | None:
         else:
             return place
     return place
-
-
-def unhappenable(plan: Plan, consumer: Consumer) -> tuple[str, ...]:
-    """Why a section can never see an event; empty where nothing speaks against it."""
-    problems = (_problem(plan, use) for use in consumer.uses)
-    return tuple(reason for rule, reason in filter(None, problems) if rule == "impossible")

@@ -1,4 +1,4 @@
-"""Whether a condition on a property can ever hold, given what the plan admits there.
+"""Whether a filter on a value can ever hold, given what the plan admits there.
 
 The answer is a reason why it cannot, or None. It errs on the side of None: only what is certain
 is called impossible.
@@ -7,7 +7,7 @@ is called impossible.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from desirepath.plan.model import Property
@@ -15,47 +15,73 @@ from desirepath.plan.violations import Violation
 from desirepath.plan.walker import compile_schema
 from desirepath.plan.wire import show
 
-__all__ = ["admits", "impossible"]
+__all__ = ["impossible"]
 
-_EQUAL: Final = frozenset({"=", "==", "eq", "is"})
-_IN: Final = frozenset({"in", "any_of"})
-_ABOVE: Final = {">": True, "gt": True, ">=": False, "gte": False, "at_least": False}
-_BELOW: Final = {"<": True, "lt": True, "<=": False, "lte": False, "at_most": False}
 _NUMBERS: Final = frozenset({"number", "integer"})
-
-
-def admits(schema: Mapping[str, Any], value: Any) -> bool:
-    """Whether a value is valid against a plain JSON Schema."""
-    found: list[Violation] = []
-    compile_schema(schema)(value, "", found)
-    return not found
+_TEXTS: Final[Mapping[str, Callable[[str, str], bool]]] = {
+    "contains": lambda value, part: part in value,
+    "starts_with": str.startswith,
+    "ends_with": str.endswith,
+}
+_ABOVE: Final = {">": True, ">=": False}
+_BELOW: Final = {"<": True, "<=": False}
 
 
 def impossible(prop: Property, condition: Any) -> str | None:
-    """Why `condition` (a value, or a mapping of operators) never holds on `prop`."""
+    """Why `condition` (a value, a list of values or a mapping of operators) never holds."""
+    tests = _tests(condition)
+    wanted = {name for name in tests if name not in ("!=", "not_in", "not_contains", "exists")}
+    if tests.get("exists") is True:
+        wanted.add("exists")
+    if tests.get("exists") is False and prop.required:
+        return f"{prop.name!r} is required, so it is always there"
+    if not wanted:
+        return None
     if prop.pii == "drop":
         return f"{prop.name!r} is dropped (`pii: drop`) before it is stored"
-    tests = condition if isinstance(condition, Mapping) else {"=": condition}
-    if prop.pii == "hash" and any(test in tests for test in (*_EQUAL, *_IN, *_ABOVE, *_BELOW)):
-        return f"{prop.name!r} is stored as a hash (`pii: hash`), which equals no value"
+    if wanted == {"exists"}:
+        return None
+    if prop.pii == "hash":
+        return f"{prop.name!r} is stored as a hash (`pii: hash`), which is like no value"
+    return _unlike(prop, tests) or _outside(prop, tests)
+
+
+def _tests(condition: Any) -> Mapping[str, Any]:
+    if isinstance(condition, Mapping):
+        return condition
+    return {"in": condition} if isinstance(condition, list) else {"==": condition}
+
+
+def _unlike(prop: Property, tests: Mapping[str, Any]) -> str | None:
+    """Values and texts of the filter against the schema."""
+    words = f"it is {_words(prop.schema)}"
+    known = prop.schema.get("enum")
     for test, value in tests.items():
-        if test in _EQUAL and not _reachable(prop.schema, value):
-            return f"{prop.name!r} is never {show(value)}: it is {_words(prop.schema)}"
-        items = value if test in _IN and isinstance(value, list) else ()
-        if items and not any(_reachable(prop.schema, item) for item in items):
-            values = ", ".join(map(show, items))
-            return f"{prop.name!r} is never any of {values}: it is {_words(prop.schema)}"
-    return _outside(prop, tests)
+        if test == "==" and not _admits(prop.schema, value):
+            return f"{prop.name!r} is never {show(value)}: {words}"
+        if test == "in" and not any(_admits(prop.schema, item) for item in value):
+            return f"{prop.name!r} is never any of {', '.join(map(show, value))}: {words}"
+        if test in _TEXTS and known is not None and isinstance(value, str):
+            fits = _TEXTS[test]
+            if not any(fits(str(item), value) for item in known):
+                return f"{prop.name!r} never {test.replace('_', ' ')} {show(value)}: {words}"
+    return None
 
 
-def _reachable(schema: Mapping[str, Any], value: Any) -> bool:
-    if admits(schema, value):
-        return True
-    # A list property is matched by its items, a number by its text: both may be meant.
+def _admits(schema: Mapping[str, Any], value: Any) -> bool:
+    """Whether the schema admits the value, or what a question may take for the same."""
     if "array" in _types(schema):
-        return True
+        return True  # a list is matched by its items
+    candidates = [value]
     if isinstance(value, str) and _types(schema) & (_NUMBERS | {"boolean"}):
-        return admits(schema, _parsed(value))
+        candidates.append(_parsed(value))
+    elif not isinstance(value, str) and "string" in _types(schema):
+        candidates.append(show(value))
+    for candidate in candidates:
+        found: list[Violation] = []
+        compile_schema(schema)(candidate, "", found)
+        if not found:
+            return True
     return False
 
 
@@ -68,81 +94,89 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _outside(prop: Property, tests: Mapping[str, Any]) -> str | None:
-    """Bounds of the condition against bounds of the schema."""
-    low: tuple[float, bool] = (-math.inf, False)
-    high: tuple[float, bool] = (math.inf, False)
-    numeric = False
-    for test, value in tests.items():
+class _Range:
+    """The numbers between two bounds, each with whether it is itself excluded."""
+
+    def __init__(self) -> None:
+        self.low = (-math.inf, False)
+        self.high = (math.inf, False)
+
+    def above(self, value: float, excluded: bool) -> None:
+        self.low = max(self.low, (value, excluded))
+
+    def below(self, value: float, excluded: bool) -> None:
+        if value < self.high[0] or (value == self.high[0] and excluded):
+            self.high = (value, excluded)
+
+    @property
+    def empty(self) -> bool:
+        return self.low[0] > self.high[0] or (
+            self.low[0] == self.high[0] and (self.low[1] or self.high[1])
+        )
+
+    def holds(self, value: Any) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        above = value > self.low[0] or (value == self.low[0] and not self.low[1])
+        return above and (value < self.high[0] or (value == self.high[0] and not self.high[1]))
+
+
+def _outside(prop: Property, tests: Mapping[str, Any]) -> str | None:
+    """Bounds of the filter against bounds of the schema."""
+    wanted = _Range()
+    asked = []
+    for test, value in tests.items():
+        if test == "between" and len(value) == 2 and all(map(_is_number, value)):
+            wanted.above(value[0], False)
+            wanted.below(value[1], False)
+        elif test in _ABOVE and _is_number(value):
+            wanted.above(value, _ABOVE[test])
+        elif test in _BELOW and _is_number(value):
+            wanted.below(value, _BELOW[test])
+        else:
             continue
-        if test in _ABOVE:
-            numeric, low = True, max(low, (value, _ABOVE[test]))
-        elif test in _BELOW:
-            numeric = True
-            if value < high[0] or (value == high[0] and _BELOW[test]):
-                high = (value, _BELOW[test])
-    if not numeric:
+        asked.append(f"{test} {show(value)}")
+    if not asked:
         return None
-    if not _types(prop.schema) & _NUMBERS:
-        # Stored text can still be read as a number by a question; it is not certain.
-        only = _types(prop.schema)
-        if only <= {"boolean", "null", "object", "array"}:
-            return f"{prop.name!r} is no number: it is {_words(prop.schema)}"
+    interval = " and ".join(asked)
+    if wanted.empty:
+        return f"no number is {interval}"
+    types = _types(prop.schema)
+    if types <= {"boolean", "null", "object", "array"}:
+        return f"{prop.name!r} is no number: it is {_words(prop.schema)}"
+    if not types & _NUMBERS:
+        return None  # a question may read the text as a number
+    known = prop.schema.get("enum")
+    if known is not None:
+        possible = any(map(wanted.holds, known))
+    else:
+        schema = prop.schema
+        if "minimum" in schema:
+            wanted.above(schema["minimum"], False)
+        if "exclusiveMinimum" in schema:
+            wanted.above(schema["exclusiveMinimum"], True)
+        if "maximum" in schema:
+            wanted.below(schema["maximum"], False)
+        if "exclusiveMaximum" in schema:
+            wanted.below(schema["exclusiveMaximum"], True)
+        possible = not wanted.empty
+    if possible or "string" in types:
         return None
-    if low[0] > high[0] or (low[0] == high[0] and (low[1] or high[1])):
-        return f"no number is {_interval(tests)}"
-    values = prop.schema.get("enum")
-    if values is not None and not any(_within(value, low, high) for value in values):
-        return f"{prop.name!r} is never {_interval(tests)}: it is {_words(prop.schema)}"
-    least = _least(prop.schema)
-    most = _most(prop.schema)
-    if least[0] > high[0] or (least[0] == high[0] and (least[1] or high[1])):
-        return f"{prop.name!r} is never {_interval(tests)}: it is {_words(prop.schema)}"
-    if most[0] < low[0] or (most[0] == low[0] and (most[1] or low[1])):
-        return f"{prop.name!r} is never {_interval(tests)}: it is {_words(prop.schema)}"
-    return None
+    return f"{prop.name!r} is never {interval}: it is {_words(prop.schema)}"
 
 
-def _within(value: Any, low: tuple[float, bool], high: tuple[float, bool]) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    above = value > low[0] or (value == low[0] and not low[1])
-    return above and (value < high[0] or (value == high[0] and not high[1]))
-
-
-def _least(schema: Mapping[str, Any]) -> tuple[float, bool]:
-    bounds = [(-math.inf, False)]
-    if "minimum" in schema:
-        bounds.append((schema["minimum"], False))
-    if "exclusiveMinimum" in schema:
-        bounds.append((schema["exclusiveMinimum"], True))
-    return max(bounds)
-
-
-def _most(schema: Mapping[str, Any]) -> tuple[float, bool]:
-    bounds = [(math.inf, False)]
-    if "maximum" in schema:
-        bounds.append((schema["maximum"], False))
-    if "exclusiveMaximum" in schema:
-        bounds.append((schema["exclusiveMaximum"], True))
-    return min(bounds, key=lambda bound: (bound[0], not bound[1]))
-
-
-def _interval(tests: Mapping[str, Any]) -> str:
-    return " and ".join(
-        f"{test} {show(value)}" for test, value in tests.items() if test in _ABOVE or test in _BELOW
-    )
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _types(schema: Mapping[str, Any]) -> frozenset[str]:
     types = schema.get("type")
-    if types is None:
-        values = schema.get("enum", [schema["const"]] if "const" in schema else None)
-        if values is not None and all(isinstance(value, str) for value in values):
-            return frozenset({"string"})
-        return frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
-    return frozenset({types} if isinstance(types, str) else types)
+    if types is not None:
+        return frozenset({types} if isinstance(types, str) else types)
+    values = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    if values is not None and all(isinstance(value, str) for value in values):
+        return frozenset({"string"})
+    return frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
 
 
 def _words(schema: Mapping[str, Any]) -> str:

@@ -22,8 +22,10 @@ HELP = "check, compare, describe, draft and publish tracking plans"
 
 _ACTIONS: Final = {
     "check": "check",
+    "diff": "diff",
     "infer": "infer",
     "import": "import_",
+    "publish": "publish",
 }
 """Each action and its module."""
 
@@ -36,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         sub = actions.add_parser(name, help=module.HELP, description=module.HELP)
         sub.add_argument("--json", action="store_true", help="answer with one JSON object")
         module.configure(sub)
-        sub.set_defaults(run_action=module.run)
+        sub.set_defaults(run_action=module.run, usage_error=sub.error)
 
 
 def run(args: argparse.Namespace) -> int:
