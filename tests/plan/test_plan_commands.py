@@ -297,3 +297,36 @@ def test_publish_checks_the_plan_first(
     assert main(["plan", "publish", str(plan), collector]) == 1
     assert "`version` is missing" in capsys.readouterr().err
     assert Collector.plan is None
+
+
+def test_codegen(plan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "tracking.py"
+    assert main(["plan", "codegen", str(plan), "-o", str(target)]) == 0
+    assert capsys.readouterr().out == f"{target}: 1 typed event\n"
+    before = target.read_bytes()
+    assert main(["plan", "codegen", str(plan), "-o", str(target)]) == 0
+    assert target.read_bytes() == before
+    capsys.readouterr()
+    assert main(["plan", "codegen", str(plan)]) == 0
+    assert capsys.readouterr().out == before.decode()
+    assert main(["plan", "codegen", str(plan), "--json"]) == 0
+    assert answer(capsys) == {"output": None, "events": 1, "text": before.decode()}
+
+
+def test_codegen_check(plan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "tracking.py"
+    words = ["plan", "codegen", str(plan), "--check", "-o", str(target)]
+    assert main(words) == 1
+    assert "generate it again" in capsys.readouterr().out
+    assert not target.exists()
+    main(["plan", "codegen", str(plan), "-o", str(target)])
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "up to date" in capsys.readouterr().out
+    assert main([*words, "--json"]) == 0
+    assert answer(capsys)["fresh"] is True
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", "codegen", str(plan), "--check"])
+    assert stop.value.code == 2
+    target.write_bytes(b"\xff")
+    assert main(words) == 1

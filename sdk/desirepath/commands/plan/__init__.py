@@ -23,6 +23,7 @@ HELP = "check, compare, describe, draft and publish tracking plans"
 _ACTIONS: Final = {
     "check": "check",
     "diff": "diff",
+    "codegen": "codegen",
     "infer": "infer",
     "import": "import_",
     "publish": "publish",
