@@ -1,0 +1,8 @@
+"""Glue between the tracker and web frameworks: one module a framework, one behaviour.
+
+Each module imports its framework, and this package none. docs/integrations.md shows them all.
+"""
+
+from desirepath.integrations._web import IGNORED, Request, set_user
+
+__all__ = ["IGNORED", "Request", "set_user"]
