@@ -128,7 +128,7 @@ def _of_property(prop: Property, treatment: pii.Treatment | None, sample: Any) -
         # What the SDK has hashed already no longer has the property's own form.
         check = _checked(prop.schema)
         return _Type(Any, lambda value: pii.is_protected(value) or check(value), bounded=False)
-    if treatment is not None and treatment.nested:
+    if treatment is not None and treatment.is_nested:
         return _Type(Any, _checked(prop.schema), bounded=False)
     return _type(prop.schema, sample)
 

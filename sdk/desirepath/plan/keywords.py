@@ -107,6 +107,12 @@ class Types:
         schema = dict(self.schema(node, is_property=True))
         if self._size(schema) > MAX_SCHEMA_NODES:
             fail(place, f"{name!r} unfolds to more than {MAX_SCHEMA_NODES:,} subschemas")
+        if _has_lost_pii(schema, True):
+            fail(
+                place,
+                f"{name!r} has a personal value inside alternatives or items",
+                "`pii` belongs on a property, of the event or of an object or list in it",
+            )
         pii = schema.pop("pii", None)
         unit = schema.pop("unit", None)
         description = schema.pop("description", "")
@@ -139,6 +145,9 @@ class Types:
         if "$ref" in value:
             schema = self._merge(self._ref(value["$ref"]), schema)
         self._depth -= 1
+        for name in schema.get("required", ()):
+            if schema.get("properties", {}).get(name, {}).get("pii") == "drop":
+                fail(node.place, f"{name!r} is required, but `pii: drop` removes it")
         return schema
 
     def _keyword(
@@ -185,7 +194,8 @@ class Types:
             inherited: dict[str, Any] = {
                 key: base[key] for key in ("pii", "unit", "description") if key in base
             }
-            return {**inherited, "allOf": [base, own], **ours}
+            plain = {key: value for key, value in base.items() if key not in inherited}
+            return {**inherited, "allOf": [plain, own], **ours}
         return {**base, **own, **ours}
 
     def _ref(self, node: Node) -> dict[str, Any]:
@@ -225,6 +235,23 @@ class Types:
 
 
 _DATA: Final = frozenset(("enum", "const", "required", "dependentRequired", *ANNOTATIONS))
+
+
+def _has_lost_pii(schema: Any, is_property: bool, *, reached: bool = True) -> bool:
+    """Whether a `pii` stands where no treatment would reach it."""
+    if isinstance(schema, list):
+        return any(_has_lost_pii(one, False, reached=False) for one in schema)
+    if not isinstance(schema, dict):
+        return False
+    if "pii" in schema and not (is_property and reached):
+        return True
+    for key, value in schema.items():
+        if key == "properties":
+            if any(_has_lost_pii(one, True, reached=reached) for one in value.values()):
+                return True
+        elif key not in _DATA and _has_lost_pii(value, False, reached=reached and key == "items"):
+            return True
+    return False
 
 
 def _subschema(types: Types, node: Node) -> Any:

@@ -57,11 +57,17 @@ def hash_value(value: Any, key: bytes | None) -> Any:
 class Treatment:
     """What to do with one value: what its own `pii` says, or that of the values nested in it."""
 
-    __slots__ = ("nested", "pii")
+    __slots__ = ("items", "nested", "pii")
 
-    def __init__(self, pii: str | None, nested: Mapping[str, Treatment] | None = None) -> None:
+    def __init__(
+        self,
+        pii: str | None,
+        nested: Mapping[str, Treatment] | None = None,
+        items: Treatment | None = None,
+    ) -> None:
         self.pii = pii
         self.nested = nested or {}
+        self.items = items
 
     @classmethod
     def of(cls, schema: Mapping[str, Any], pii: str | None) -> Treatment | None:
@@ -71,7 +77,13 @@ class Treatment:
             for name, child in schema.get("properties", {}).items()
             if (treatment := cls.of(child, child.get("pii"))) is not None
         }
-        return cls(pii, nested) if pii or nested else None
+        items = cls.of(schema["items"], None) if "items" in schema else None
+        return cls(pii, nested, items) if pii or nested or items else None
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether it reaches into the value."""
+        return bool(self.nested) or self.items is not None
 
     def apply(self, value: Any, key: bytes | None) -> Any:
         """What to keep of a value, `UNSET` for nothing; a nested value is changed in place."""
@@ -79,7 +91,9 @@ class Treatment:
             return UNSET
         if self.pii == "hash":
             return hash_value(value, key)
-        if type(value) is dict:
+        if value is None or not self.is_nested:
+            return value
+        if type(value) is dict and self.nested:
             for name, treatment in self.nested.items():
                 if name in value:
                     kept = treatment.apply(value[name], key)
@@ -87,7 +101,11 @@ class Treatment:
                         del value[name]
                     else:
                         value[name] = kept
-        return value
+            return value
+        if type(value) is list and self.items is not None:
+            value[:] = [self.items.apply(item, key) for item in value]
+            return value
+        return REDACTED  # not what was planned: no telling what is personal in it
 
     def with_key(self, key: bytes | None) -> Callable[[Any], Any]:
         """`apply` with this key."""

@@ -1,0 +1,203 @@
+"""Personal values: hashed, redacted or gone in everything that leaves the validator."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from desirepath.errors import PlanError, SettingsError
+from desirepath.plan import Plan, Validator
+
+KEY = b"0123456789abcdef"
+SECRET = "jane@example.com"
+
+PLAN = """
+plan: t
+version: 1.0.0
+defaults: {{on_violation: {policy}, unplanned_events: {policy}, unplanned_properties: {policy}}}
+context:
+  ip: {{type: string, pii: drop}}
+traits:
+  email: {{type: string, format: email, maxLength: 100, pii: hash, required: true}}
+  phone: {{type: string, pii: drop}}
+  nick: {{type: string, maxLength: 3, pii: keep}}
+  address:
+    type: object
+    properties:
+      street: {{type: string, pii: drop}}
+      city: {{type: string, pii: hash}}
+      zip: string
+  age: {{type: integer, minimum: 18}}
+  people: {{type: array, items: {{properties: {{email: {{pii: hash}}, n: {{type: integer}}}}}}}}
+events:
+  Signed Up: {{properties: {{email: {{type: string, pii: hash}}, score: integer}}}}
+"""
+
+
+def validator(policy: str = "reject", key: bytes | None = KEY) -> Validator:
+    return Plan.parse(PLAN.format(policy=policy)).compile(pii_key=key)
+
+
+def digest(text: str) -> str:
+    return hmac.new(KEY, text.encode(), hashlib.sha256).hexdigest()
+
+
+def identify(checker: Validator, **traits: Any) -> Any:
+    return checker.check("identify", "", json.dumps(traits).encode())
+
+
+def test_values_are_hashed_with_the_key_or_dropped() -> None:
+    verdict = identify(validator(), email=SECRET, phone="+46 70", nick="jj", age=30)
+    assert verdict.decision == "accept"
+    assert json.loads(verdict.payload) == {"email": digest(SECRET), "nick": "jj", "age": 30}
+
+
+def test_values_in_lists_are_treated_too() -> None:
+    verdict = identify(validator(), email=SECRET, people=[{"email": "a"}, {"n": 1}])
+    assert json.loads(verdict.payload)["people"] == [{"email": digest("a")}, {"n": 1}]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "{items: {pii: hash}}",
+        "{anyOf: [{properties: {x: {pii: hash}}}]}",
+        "{additionalProperties: {properties: {x: {pii: hash}}}}",
+        "{prefixItems: [{properties: {x: {pii: hash}}}]}",
+        "{not: {$ref: mail}}",
+        "{items: {$ref: mail}}",
+        "{properties: {x: {required: true, pii: drop}}}",
+    ],
+)
+def test_pii_that_could_not_be_treated_is_refused(schema: str) -> None:
+    types = "types: {mail: {type: string, pii: hash}}"
+    events = f"events: {{E: {{properties: {{a: {schema}}}}}}}"
+    with pytest.raises(PlanError) as caught:
+        Plan.parse(f"plan: t\nversion: 1.0.0\n{types}\n{events}")
+    assert "pii" in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_nested_values_are_treated_too() -> None:
+    verdict = identify(
+        validator(), email=SECRET, address={"street": "A 1", "city": "Ö", "zip": "1"}
+    )
+    assert json.loads(verdict.payload)["address"] == {"city": digest("Ö"), "zip": "1"}
+
+
+@pytest.mark.parametrize("key", [KEY, None])
+def test_the_collector_takes_what_the_sdk_has_treated(key: bytes | None) -> None:
+    checker = validator(key=key)
+    once = identify(checker, email=SECRET, phone="1", address={"city": "Ö"})
+    again = checker.check("identify", "", once.payload)
+    assert again.decision == once.decision == "accept"
+    assert again.payload == once.payload
+
+
+def test_without_a_key_values_are_redacted_and_that_can_be_seen() -> None:
+    checker = validator(key=None)
+    assert checker.needs_pii_key
+    assert not validator().needs_pii_key
+    assert json.loads(identify(checker, email=SECRET).payload) == {"email": "[pii]"}
+
+
+def test_null_stays_null_and_numbers_are_hashed_as_json() -> None:
+    plan = Plan.parse(
+        "plan: t\nversion: 1.0.0\nevents: {E: {properties: {a: {pii: hash}, b: {pii: hash}}}}"
+    ).compile(pii_key=KEY)
+    kept = json.loads(plan.check("track", "E", b'{"a":null,"b":12}').payload)
+    assert kept == {"a": None, "b": digest("12")}
+
+
+@pytest.mark.parametrize("policy", ["reject", "drop", "accept"])
+@pytest.mark.parametrize(
+    "traits",
+    [
+        {"email": SECRET, "age": 3},
+        {"email": SECRET + " or so", "age": 30},
+        {"email": [SECRET]},
+        {"email": SECRET, "phone": [SECRET], "nick": SECRET},
+        {"email": SECRET, "address": SECRET},
+        {"email": SECRET, "people": [{"email": SECRET, "n": "x"}, SECRET, [SECRET]]},
+        {"email": SECRET, "address": {"street": SECRET, "city": [SECRET], "zip": 1}},
+        {"email": SECRET, "x": 1},
+    ],
+)
+def test_nothing_personal_is_kept_or_shown_whatever_is_wrong(policy: str, traits: Any) -> None:
+    verdict = identify(validator(policy), **traits)
+    shown = " ".join(map(str, verdict.violations))
+    assert verdict.violations
+    assert SECRET not in shown
+    if "nick" not in traits:
+        assert SECRET.encode() not in verdict.payload
+
+
+@pytest.mark.parametrize("policy", ["reject", "accept"])
+def test_a_name_that_is_personal_anywhere_is_so_where_nobody_planned_it(policy: str) -> None:
+    raw = json.dumps({"email": SECRET, "phone": SECRET, "n": 1}).encode()
+    checker = validator(policy)
+    for name in ("Signed Up", "Unplanned"):
+        verdict = checker.check("track", name, raw, json.dumps({"ip": SECRET}).encode())
+        assert SECRET not in str(verdict)
+        assert json.loads(verdict.payload) == {"email": digest(SECRET), "n": 1}
+        assert verdict.context == b"{}"
+    page = checker.check("page", "Home", raw)
+    assert SECRET.encode() not in page.payload
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"email":"%s","email":"%s"}', b'{"email":"%s","age":NaN}', b'{"email":"%s"',
+        b'"%s"', b'["%s"]', b'{"email":"%s","x":"\\ud800"}', b'{"email":"%s","age":1e999}',
+    ],
+)  # fmt: skip
+def test_unfit_payloads_show_nothing_personal(raw: bytes) -> None:
+    verdict = validator().check("identify", "", raw.replace(b"%s", SECRET.encode()))
+    assert verdict.decision == "quarantine"
+    assert SECRET not in str(verdict)
+
+
+def test_a_number_that_does_not_fit_is_not_shown_where_there_is_pii() -> None:
+    verdict = validator().check("identify", "", b'{"phone": 467012345678901234567890}')
+    assert "4670" not in str(verdict)
+
+
+def test_a_short_key_is_refused() -> None:
+    with pytest.raises(SettingsError) as caught:
+        validator(key=b"short")
+    assert "DESIREPATH_PII_KEY" in str(caught.value.hint)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["email", "phone", "address", "other", "ip"]),
+        st.recursive(
+            st.just(SECRET) | st.integers(),
+            lambda inner: (
+                st.lists(inner, max_size=2)
+                | st.dictionaries(st.sampled_from(["street", "city"]), inner, max_size=2)
+            ),
+            max_leaves=4,
+        ),
+        max_size=3,
+    ),
+    st.sampled_from(["reject", "drop", "accept"]),
+    st.sampled_from(["identify", "track", "page"]),
+)
+def test_violations_never_show_a_planned_personal_value(
+    members: dict[str, Any], policy: str, kind: Any
+) -> None:
+    members.pop("other", None)
+    verdict = validator(policy).check(kind, "Signed Up", json.dumps(members).encode())
+    if "address" not in members or kind == "identify":
+        assert SECRET not in " ".join(map(str, verdict.violations))
+    kept = json.loads(verdict.payload)
+    for name in ("email", "phone"):
+        assert SECRET not in json.dumps(kept.get(name))
