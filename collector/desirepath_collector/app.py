@@ -30,6 +30,7 @@ from desirepath_collector.http.intake import Intake
 from desirepath_collector.http.routes import make_app
 from desirepath_collector.loader import Loader
 from desirepath_collector.plans import Plans, load_plan, pii_key
+from desirepath_collector.quarantine import Repairs, Replay, Selection, replay
 from desirepath_collector.settings import Settings
 from desirepath_collector.spool import Spool
 from desirepath_collector.store import WarehouseStore
@@ -79,6 +80,8 @@ class Collector:
         self._loader: Loader
         self._spool: Spool
         self._readers: dict[str, str] = {}
+        self._password = secrets.token_urlsafe(24)
+        self._replaying = asyncio.Lock()
         self._exit = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
@@ -110,6 +113,8 @@ class Collector:
 
         self._exit.callback(self.store.close)
         await loop.run_in_executor(None, self.store.open)
+        for published in await loop.run_in_executor(None, self.store.published):
+            self.plans.remember(published)
         if plan is not None:
             self.plans.go_live(plan)
             self.store.publish(plan)
@@ -171,9 +176,8 @@ class Collector:
 
         self._exit.push_async_callback(close)
         self.url = _url(settings.host, server.sockets[0].getsockname()[1])
-        password = secrets.token_urlsafe(24)
         if self.store.embedded:
-            door = await self._open_clickhouse_door(password)
+            door = await self._open_clickhouse_door()
             self.clickhouse_url = _url(settings.host, door.port)
         write_server_file(
             self.folder,
@@ -182,14 +186,14 @@ class Collector:
                 self.url,
                 self.clickhouse_url or settings.clickhouse,
                 _READER,
-                password,
+                self._password,
             ),
         )
         self._exit.callback(remove_server_file, self.folder)
 
-    async def _open_clickhouse_door(self, password: str) -> Door:
+    async def _open_clickhouse_door(self) -> Door:
         settings = self.settings
-        users = {**settings.effective_readers(), _READER: password}
+        users = {**settings.effective_readers(), _READER: self._password}
         door = await open_door(
             self.store.warehouse, host=settings.host, port=settings.clickhouse_port, users=users
         )
@@ -214,6 +218,25 @@ class Collector:
         await asyncio.get_running_loop().run_in_executor(None, self.store.publish_now, plan)
         self.plans.go_live(plan)
         return plan
+
+    async def replay(
+        self, selection: Selection, repairs: Repairs, *, by: str, dry_run: bool
+    ) -> Replay:
+        """Replay rows of the quarantine; one replay at a time."""
+
+        def work() -> Replay:
+            # An admitter of its own: it runs beside the event loop.
+            admitter = Admitter(self.plans, self.settings)
+            return replay(
+                self.store.warehouse, admitter, selection, repairs, by=by, dry_run=dry_run
+            )
+
+        async with self._replaying:
+            return await asyncio.get_running_loop().run_in_executor(None, work)
+
+    def is_owner(self, authorization: str) -> bool:
+        """Whether this comes from who can read the data folder."""
+        return secrets.compare_digest(authorization.encode(), f"Bearer {self._password}".encode())
 
     def reader(self, authorization: str) -> str | None:
         """The name of the reader whose token this is."""

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Final
 
-from desirepath.errors import WarehouseError
+from desirepath.errors import PlanError, WarehouseError
 from desirepath.plan import Plan
-from desirepath_collector.warehouse import EventRow, QuarantineRow, Warehouse
+from desirepath_collector.warehouse import EventRow, QuarantineRow, Sql, Warehouse
 
 __all__ = ["WarehouseStore"]
+
+_PUBLISHED: Final = """
+SELECT argMax(source, published_at) AS source FROM plans GROUP BY name, version
+"""
 
 log = logging.getLogger("desirepath.store")
 
@@ -64,6 +69,20 @@ class WarehouseStore:
     def plan(self) -> Plan | None:
         """The plan that is live in the warehouse; None too while it is away."""
         return None if self._warehouse is None else self._warehouse.plan()
+
+    def published(self) -> list[Plan]:
+        """Every version that was ever published, its latest text; none while it is away."""
+        if self._warehouse is None:
+            return []
+        table = self._warehouse.query(Sql(_PUBLISHED))
+        found = []
+        for source in table.column("source").to_pylist():
+            try:
+                found.append(Plan.parse(source, path="a published plan"))
+            except PlanError as error:
+                # Written by a version with other rules; events that name it meet the live plan.
+                log.warning("%s", error)
+        return found
 
     def publish(self, plan: Plan) -> None:
         """Publish a plan now, or when the warehouse is back."""

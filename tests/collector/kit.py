@@ -48,7 +48,7 @@ class MemoryStore(WarehouseStore):
         super().__init__("http://memory", "memory")
         self.events: dict[str, list[EventRow]] = {}
         self.quarantine: dict[str, list[QuarantineRow]] = {}
-        self.published: list[Plan] = []
+        self.published_plans: list[Plan] = []
         self.fault: Callable[[str, Sequence[Any], str], None] | None = None
         self.tries = 0
         self._lock = threading.Lock()
@@ -70,12 +70,15 @@ class MemoryStore(WarehouseStore):
             kept.setdefault(token, list(rows))
 
     def plan(self) -> Plan | None:
-        return self.published[-1] if self.published else None
+        return self.published_plans[-1] if self.published_plans else None
 
     def publish(self, plan: Plan) -> None:
-        self.published.append(plan)
+        self.published_plans.append(plan)
 
     publish_now = publish
+
+    def published(self) -> list[Plan]:
+        return self.published_plans
 
     def close(self) -> None:
         pass

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from aiohttp import hdrs, web
 
-from desirepath.errors import DesirepathError, PlanError
+from desirepath.errors import DesirepathError, InputError, PlanError
 from desirepath_collector.http.answers import Answer, Refusal
 from desirepath_collector.http.cors import PREFLIGHT, granted
 from desirepath_collector.http.intake import INTAKE_PATHS, Intake, IntakeRequest
+from desirepath_collector.quarantine import Repairs, Selection
 from desirepath_collector.settings import Source
 from desirepath_collector.telemetry import CONTENT_TYPE
 
@@ -29,9 +30,17 @@ __all__ = ["make_app"]
 
 _JSON: Final = "application/json"
 _MAX_PLAN_BYTES: Final = 1 << 20
+_MAX_REPLAY_BYTES: Final = 1 << 20
 _CLOSE: Final = web.RequestKey("close", bool)
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class _ReplayRequest(msgspec.Struct, forbid_unknown_fields=True):
+    selection: Selection = Selection()
+    repairs: Repairs = Repairs()
+    by: str = ""
+    dry_run: bool = False
 
 
 class Routes:
@@ -124,6 +133,23 @@ class Routes:
             }
         )
 
+    async def replay(self, request: web.Request) -> web.StreamResponse:
+        """POST /api/quarantine/replay: for whoever can read the data folder's server file."""
+        if not self._collector.is_owner(request.headers.get(hdrs.AUTHORIZATION, "")):
+            raise Refusal("unauthorized", "replaying needs the token of data/server.json")
+        body = await self._body(request, _MAX_REPLAY_BYTES)
+        try:
+            asked = msgspec.json.decode(body, type=_ReplayRequest)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise Refusal("malformed", str(error)) from None
+        try:
+            done = await self._collector.replay(
+                asked.selection, asked.repairs, by=asked.by, dry_run=asked.dry_run
+            )
+        except InputError as error:
+            raise Refusal("bad_request", error.message, hint=error.hint) from None
+        return _json(done)
+
     async def healthz(self, request: web.Request) -> web.StreamResponse:
         """GET /healthz: the process answers."""
         del request
@@ -169,6 +195,7 @@ def make_app(collector: Collector) -> web.Application:
         app.router.add_get(path, routes.source_config)
     app.router.add_get("/v1/plan", routes.get_plan)
     app.router.add_put("/v1/plan", routes.put_plan)
+    app.router.add_post("/api/quarantine/replay", routes.replay)
     app.router.add_get("/healthz", routes.healthz)
     app.router.add_get("/readyz", routes.readyz)
     app.router.add_get("/metrics", routes.metrics)

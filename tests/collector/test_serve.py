@@ -1,0 +1,211 @@
+"""`desirepath serve` and its neighbours as a person uses them: real processes, real ClickHouse."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+from tests.collector.conftest import Serve, Server
+from tests.collector.kit import PLAN, basic, batch, track
+
+HEADERS = basic()
+
+
+def desirepath(
+    *words: str, cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    base = {k: v for k, v in os.environ.items() if not k.startswith("DESIREPATH_")}
+    return subprocess.run(
+        [sys.executable, "-m", "desirepath", *words],
+        capture_output=True, text=True, timeout=60, env={**base, **env}, check=False,
+    )  # fmt: skip
+
+
+def call(method: str, url: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+    with urllib3.PoolManager(retries=False) as http:
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        answer = http.request(method, url, body=data, headers={**HEADERS, **headers})
+        kind = answer.headers.get("Content-Type", "")
+        return answer.status, answer.json() if "json" in kind else answer.data.decode()
+
+
+def ask(server: Server, statement: str) -> str:
+    with urllib3.PoolManager(retries=False) as http:
+        answer = http.request(
+            "POST", f"{server.clickhouse}/?user=dev&password=dev", body=statement.encode()
+        )
+        assert answer.status == 200, answer.data
+        return answer.data.decode().strip()
+
+
+def eventually(server: Server, statement: str, expected: str, within_s: float = 10) -> None:
+    end_s = time.monotonic() + within_s
+    while (found := ask(server, statement)) != expected:
+        assert time.monotonic() < end_s, f"{found!r}, not {expected!r}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def plan_file(tmp_path: Path) -> Path:
+    path = tmp_path / "little.yaml"
+    path.write_text(PLAN)
+    return path
+
+
+def test_an_event_is_queryable_soon_and_survives_a_restart(serve: Serve, plan_file: Path) -> None:
+    server = serve("--plan", str(plan_file))
+    assert server.facts["plan"] == {"name": "little", "version": "1.0.0"}
+    assert server.facts["development"]
+    body = batch(track("Bought", {"order_id": "A1"}, messageId="m1"), track("Bought", {}))
+    status, answer = call("POST", server.url + "/v1/batch", body)
+    assert (status, answer["accepted"], len(answer["quarantined"])) == (200, 1, 1)
+    eventually(server, "SELECT message_id FROM resolved_events", "m1", within_s=5)
+    code, errors = server.stop(signal.SIGINT)
+    assert (code, "Traceback" in errors) == (0, False)
+    # Without --plan the last one that was live is live again.
+    server = serve()
+    assert server.facts["plan"] == {"name": "little", "version": "1.0.0"}
+    assert ask(server, "SELECT count() FROM resolved_events") == "1"
+
+
+def test_what_was_answered_just_before_the_stop_is_there(serve: Serve) -> None:
+    server = serve()
+    assert call("POST", server.url + "/v1/batch", batch(*[track() for _ in range(10)]))[0] == 200
+    server.stop(signal.SIGTERM)
+    server = serve()
+    assert ask(server, "SELECT count() FROM resolved_events") == "10"
+
+
+def test_publishing_a_plan(serve: Serve) -> None:
+    server = serve()
+    url = server.url + "/v1/plan"
+    assert call("GET", url)[0] == 404
+    status, answer = call("PUT", url, b"plan: x\nversion: 1.0.0\nevents:\n  A: {propertys: {}}\n")
+    assert (status, answer["error"]["code"]) == (400, "bad_plan")
+    assert "4:" in answer["error"]["message"]
+    status, answer = call("PUT", url, PLAN.encode())
+    assert (status, answer["plan"], answer["version"]) == (200, "little", "1.0.0")
+    assert call("GET", url) == (200, PLAN)
+    _, answer = call("POST", server.url + "/v1/track", track("Unheard"))
+    assert answer["quarantined"][0]["violations"][0]["code"] == "unplanned_event"
+    # A broken plan is refused, and the old one stays.
+    assert call("PUT", url, b"plan: [")[0] == 400
+    assert call("GET", url) == (200, PLAN)
+
+
+def test_an_event_is_checked_by_the_version_it_names(serve: Serve) -> None:
+    server = serve()
+    url = server.url + "/v1/plan"
+    wider = PLAN.replace("1.0.0", "2.0.0").replace(
+        "total: {type: number, minimum: 0}", "sum: number"
+    )
+    assert call("PUT", url, PLAN.encode())[0] == 200
+    assert call("PUT", url, wider.encode())[0] == 200
+    old = track(
+        "Bought",
+        {"order_id": "A", "total": 1},
+        context={"plan": {"name": "little", "version": "1.0.0"}},
+    )
+    new = track("Bought", {"order_id": "A", "sum": 1})
+    unknown = track(
+        "Bought",
+        {"order_id": "A", "sum": 1},
+        context={"plan": {"name": "little", "version": "9.9.9"}},
+    )
+    assert call("POST", server.url + "/v1/batch", batch(old, new, unknown))[1]["accepted"] == 3
+    server.stop()
+    # Versions that were published are known in the next life too.
+    server = serve()
+    assert call("POST", server.url + "/v1/batch", batch(old, new))[1]["accepted"] == 2
+
+
+def test_quarantine_commands_while_the_server_runs(
+    serve: Serve, plan_file: Path, tmp_path: Path
+) -> None:
+    server = serve("--plan", str(plan_file))
+    data = str(tmp_path / "data")
+    call("POST", server.url + "/v1/batch", batch(track("Bought", {"id": "A"}, messageId="m1")))
+    eventually(server, "SELECT count() FROM quarantine", "1")
+    listed = desirepath("quarantine", "ls", "--data", data, "--json")
+    reasons = {(row["code"], row["pointer"]) for row in json.loads(listed.stdout)}
+    assert reasons == {
+        ("missing", "/properties/order_id"), ("unplanned_property", "/properties/id"),
+    }  # fmt: skip
+    assert "Bought" in desirepath("quarantine", "ls", "--data", data).stdout
+    shown = json.loads(desirepath("quarantine", "show", "m1", "--data", data, "--json").stdout)
+    assert shown["payload"]["properties"] == {"id": "A"}
+    replay = ("quarantine", "replay", "--data", data, "--rename", "id=order_id")
+    done = desirepath(*replay, "--dry-run")
+    assert (done.returncode, done.stdout) == (
+        0, "1 looked at: 1 would pass, 0 are still broken.\n",
+    )  # fmt: skip
+    done = desirepath(*replay, "--json")
+    assert (done.returncode, json.loads(done.stdout)["passed"]) == (0, 1)
+    assert ask(server, "SELECT message_id FROM resolved_events") == "m1"
+    assert desirepath("quarantine", "ls", "--data", data).stdout == "The quarantine is empty.\n"
+    server.stop()
+    # And once more on the closed folder: there is nothing left to do.
+    done = desirepath(*replay, "--json")
+    assert (done.returncode, json.loads(done.stdout)["seen"]) == (0, 0)
+
+
+def test_replaying_over_http_needs_the_folders_token(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    url = server.url + "/api/quarantine/replay"
+    assert call("POST", url, {})[0] == 401
+    assert call("POST", url, {}, Authorization="Bearer dev")[0] == 401
+    token = json.loads((tmp_path / "data" / "server.json").read_text())["password"]
+    assert call("POST", url, {}, Authorization=f"Bearer {token}")[0] == 200
+    bad = {"selection": {"since": "soon"}}
+    assert call("POST", url, bad, Authorization=f"Bearer {token}")[0] == 400
+    assert call("POST", url, {"x": 1}, Authorization=f"Bearer {token}")[0] == 400
+
+
+def test_clear_messages(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("plan: x\nversion: 1.0.0\nevents:\n  A:\n    propertys: {}\n")
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    taken.listen()
+    port = str(taken.getsockname()[1])
+    settings = tmp_path / "desirepath.toml"
+    settings.write_text("prot = 8000\n")
+    fresh = str(tmp_path / "fresh")
+    for words, said in (
+        (["--data", str(tmp_path / "data"), "--port", "0"], f"held by process {server.pid}"),
+        (["--data", fresh, "--port", port], f"port {port} of 127.0.0.1 is in use"),
+        (["--data", fresh, "--plan", str(broken)], f"{broken}:5:5: "),
+        (["--data", fresh, "--plan", str(tmp_path / "no.yaml")], "no.yaml"),
+        (["--data", fresh, "--host", "0.0.0.0"], "development key"),
+        (["--data", fresh, "--settings", str(settings)], "did you mean `port`"),
+        (["--data", fresh, "--port", "99999"], "port"),
+    ):
+        done = desirepath("serve", *words)
+        assert done.returncode == 1, words
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stderr.count("\n") <= 2
+    taken.close()
+
+
+def test_clickhouse_away_at_the_start_does_not_matter(serve: Serve) -> None:
+    server = serve("--clickhouse", "http://127.0.0.1:1")
+    status, answer = call("POST", server.url + "/v1/batch", batch(track()))
+    assert (status, answer["accepted"]) == (200, 1)
+    status, ready = call("GET", server.url + "/readyz")
+    assert (status, ready["ready"]) == (200, True)
+    end_s = time.monotonic() + 10
+    while call("GET", server.url + "/readyz")[1]["warehouse"] == "ok":
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+    assert server.stop()[0] == 0
