@@ -101,7 +101,7 @@ def test_everything_that_is_planned_may_be_referred_to() -> None:
         (
             "journeys: {j: {steps: [Viewed, {event: Viewed, where: {price: {=>: 1}}}]}}",
             "operat",
-            ">=",
+            "'>'",
         ),
         (
             "journeys: {j: {steps: [Viewed, {event: Viewed, where: {price: {in: 1}}}]}}",
