@@ -27,7 +27,17 @@ from desirepath.integrations._visitor import Signer, Visitor, cookies, new_visit
 from desirepath.privacy import DEFAULT_PURPOSE
 from desirepath.tracker import Tracker
 
-__all__ = ["HEADERS", "IGNORED", "Cookie", "Options", "Request", "Visit", "Web", "set_user"]
+__all__ = [
+    "HEADERS",
+    "IGNORED",
+    "VISIT",
+    "Cookie",
+    "Options",
+    "Request",
+    "Visit",
+    "Web",
+    "set_user",
+]
 
 HEADERS: Final = frozenset(
     {
@@ -331,11 +341,11 @@ class Visit:
     @contextmanager
     def inside(self) -> Iterator[None]:
         """Make this visit the one that events in this thread or task belong to."""
-        scope, visit = CURRENT.set(self.scope), _VISIT.set(self)
+        scope, visit = CURRENT.set(self.scope), VISIT.set(self)
         try:
             yield
         finally:
-            _VISIT.reset(visit)
+            VISIT.reset(visit)
             CURRENT.reset(scope)
 
     def answer(
@@ -433,7 +443,8 @@ class Visit:
         return context
 
 
-_VISIT: Final[ContextVar[Visit | None]] = ContextVar("desirepath_visit", default=None)
+VISIT: Final[ContextVar[Visit | None]] = ContextVar("desirepath_visit", default=None)
+"""The visit this thread or task is in."""
 
 
 def set_user(user_id: object) -> None:
@@ -441,7 +452,7 @@ def set_user(user_id: object) -> None:
 
     For apps that learn only inside the request who is asking. Outside a request it does nothing.
     """
-    visit = _VISIT.get()
+    visit = VISIT.get()
     if visit is None:
         return
     found = None if user_id is None else str(user_id)
@@ -487,10 +498,8 @@ def _page_properties(request: Request, private: frozenset[str]) -> dict[str, str
         properties["search"] = search[:_MAX_URL_CHARS]
     if referrer := request.header("referer"):
         parts = _split(referrer)
-        cleaned = _cleaned(parts.query, private)
-        properties["referrer"] = urlunsplit(parts._replace(query=cleaned, fragment=""))[
-            :_MAX_URL_CHARS
-        ]
+        parts = parts._replace(query=_cleaned(parts.query, private), fragment="")
+        properties["referrer"] = urlunsplit(parts)[:_MAX_URL_CHARS]
     return properties
 
 
