@@ -47,9 +47,8 @@ def funnel_sql(funnel: Funnel, catalog: Catalog, period: Period) -> Sql:
     counted = ", ".join(key for key in maker.outer if key != "v0")
     for k in range(1, len(funnel.steps) + 1):
         # Each value a funnel of its own: in all, a person of several values is still one.
-        count = (
-            f"uniqExactIf({counted}, a.{k} != 0)" if maker.own_values else f"countIf(a.{k} != 0)"
-        )
+        distinct = maker.own_values and funnel.count != "attempts"
+        count = f"uniqExactIf({counted}, a.{k} != 0)" if distinct else f"countIf(a.{k} != 0)"
         columns.append(f"{count} AS n{k}")
         if k == 1:
             continue
@@ -111,9 +110,12 @@ class _Maker:
         if self.carried:
             rows = f"SELECT *, {self._value()} AS carried FROM ({rows})"
         if len(self.inner) > len(self.outer):
-            keys, best = ", ".join(self.outer), "(a, carried)" if self.carried else "tuple(a)"
-            chosen = f"argMax({best}, ({depth}, -toInt64(bitShiftRight(a.1, 1))))"
-            rows = f"SELECT {keys}, {chosen} AS best FROM ({rows}) GROUP BY {keys}"
+            # The deepest, then the earliest in each step, then the least values.
+            keys, carried = ", ".join(self.outer), ", carried" if self.carried else ""
+            times = ", ".join(f"a.{k}" for k in range(1, len(self.funnel.steps) + 1))
+            rank = f"(-({depth}), {times}{carried})"
+            rows = f"SELECT {keys}, argMin(tuple(a{carried}), {rank}) AS best FROM ({rows})"
+            rows += f" GROUP BY {keys}"
             more = ", best.2 AS carried" if self.carried else ""
             rows = f"SELECT {keys}, best.1 AS a{more} FROM ({rows})"
         return self._with_values(rows)
@@ -212,7 +214,9 @@ class _Maker:
         elif attribution == "last":
             slots = tuple(range(len(bits)))
         else:
-            slots = (int(attribution) - 1,)
+            slot = int(attribution) - 1
+            # In a group any of its steps may have been the n-th.
+            slots = next((stage for stage in self.chains.stages if slot in stage), (slot,))
         return sum(1 << bit for bit in {bits[slot] for slot in slots})
 
     def _value(self) -> str:
