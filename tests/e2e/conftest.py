@@ -16,7 +16,10 @@ from typing import Any
 
 import pytest
 
+from desirepath_collector.warehouse import Sql, connect
+
 STARTING_S = 60.0
+LOADING_S = 60.0
 
 
 @dataclass
@@ -116,3 +119,27 @@ def start_server() -> Iterator[StartServer]:
     for server in running:
         if server.process.poll() is None:
             server.kill()
+
+
+def rows_arrive(data: Path, *, events: int, quarantined: int = 0) -> None:
+    """Wait until the loader has caught up; more than asked for is a failure at once."""
+    text = (
+        "SELECT (SELECT count() FROM resolved_events) AS events,"
+        " (SELECT count() FROM quarantine) AS quarantined"
+    )
+    deadline = time.monotonic() + LOADING_S
+    with connect(data) as warehouse:
+        while time.monotonic() < deadline:
+            table = warehouse.query(Sql(text))
+            found = (table["events"][0].as_py(), table["quarantined"][0].as_py())
+            if found == (events, quarantined):
+                return
+            assert found[0] <= events
+            time.sleep(0.1)
+    raise AssertionError(f"expected {(events, quarantined)} rows, found {found}")
+
+
+@pytest.fixture(scope="session")
+def wait_for_rows() -> Callable[..., None]:
+    """Wait for so many rows in a data folder that a server holds."""
+    return rows_arrive

@@ -23,6 +23,7 @@ def shop(
     shared_data: Path,
     cli_json: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
+    wait_for_rows: Callable[..., None],
 ) -> Any:
     """The file sent into an empty folder by the command that the README names."""
     server = start_server(tmp_path_factory.mktemp("simple_shop") / "data")
@@ -31,6 +32,7 @@ def shop(
     )
     assert sent["accepted"] == 32_283
     assert sent["quarantined"] == 0
+    wait_for_rows(server.data, events=32_283)
     return server
 
 
