@@ -85,6 +85,10 @@ def _bar(labels: list[str], steps: Sequence[FunnelStep], name: str, colour: str)
         marker={"color": colour},
         error_y={"type": "data", "array": above, "arrayminus": below, "thickness": 1},
         text=[f"{step.count:,}" for step in steps],
+        # At the foot of the bar: at its head the number would stand on the interval's whisker.
+        textposition="inside",
+        insidetextanchor="start",
+        textangle=0,
         customdata=[[step.count, step.from_previous.value] for step in steps],
         hovertemplate=(
             "%{x}<br>%{customdata[0]:,} people, %{y:.1%} of the start<br>"

@@ -9,6 +9,8 @@ from desirepath.errors import QueryError
 from desirepath_analytics.commands.asking import add_asking, answer, named, parse_step
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from desirepath_analytics.behaviour.funnel import Funnel, FunnelResult, FunnelStep
     from desirepath_collector.warehouse import Warehouse
 
@@ -41,7 +43,10 @@ def run(args: argparse.Namespace) -> int:
     """Ask, and show the answer."""
     from desirepath_analytics.behaviour.funnel import Funnel
 
-    return answer(args, Funnel, lambda warehouse: _funnel(args, warehouse), _show)
+    def show(result: FunnelResult) -> None:
+        _show(result, args.name or "Funnel")
+
+    return answer(args, Funnel, lambda warehouse: _funnel(args, warehouse), show)
 
 
 def _funnel(args: argparse.Namespace, warehouse: Warehouse) -> Funnel:
@@ -72,39 +77,52 @@ def _funnel(args: argparse.Namespace, warehouse: Warehouse) -> Funnel:
     return Funnel.from_spec(spec)
 
 
-def _show(result: FunnelResult) -> None:
+def _show(result: FunnelResult, title: str) -> None:
     from rich.console import Console
 
-    from desirepath_analytics.figures import value_name
-
     console = Console()
-    console.print(_table("Funnel", result.steps, result.question.count))
-    for values, steps in result.breakdown:
-        console.print(_table(value_name(values), steps, result.question.count))
+    console.print(_steps_table(title, result.steps, result.question.count))
+    if result.breakdown:
+        console.print()
+        console.print(_values_table(result))
 
 
-def _table(title: str, steps: tuple[FunnelStep, ...], unit: str) -> Any:
-    from rich.table import Table
+def _steps_table(title: str, steps: tuple[FunnelStep, ...], unit: str) -> Table:
+    from desirepath_analytics.commands.tables import interval, seconds, share, table
 
-    from desirepath_analytics.commands.tables import seconds, share
-
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    table.add_column("step")
-    columns = (unit, "of start", "95 % interval", "of previous", "dropped", "median", "90 %")
-    for column in columns:
-        table.add_column(column, justify="right")
+    columns = (unit, "dropped", "of start", "95 %", "of prior", "median")
+    shown = table(title, "", "step", numbers=columns)
     for number, step in enumerate(steps, 1):
         times = step.time_from_previous
-        table.add_row(
+        first = number == 1
+        shown.add_row(
             str(number),
             step.name,
             f"{step.count:,}",
+            "" if first else f"{step.dropped:,}",
             share(step.from_start.value),
-            f"{share(step.from_start.low)} - {share(step.from_start.high)}",
-            share(step.from_previous.value),
-            f"{step.dropped:,}" if number > 1 else "",
+            "" if first else interval(step.from_start.low, step.from_start.high),
+            "" if first else share(step.from_previous.value),
             seconds(times.median) if times else "",
-            seconds(times.p90) if times else "",
         )
-    return table
+    return shown
+
+
+def _values_table(result: FunnelResult) -> Table:
+    """A row a value, from the first step to the last; `--json` has every step of each."""
+    from desirepath_analytics.commands.tables import interval, share, table
+    from desirepath_analytics.figures import value_name
+
+    first, last = result.steps[0].name, result.steps[-1].name
+    title = f"{first} to {last}, by {', '.join(map(str, result.question.by))}"
+    shown = table(title, "value", numbers=("began", "finished", "share", "95 %"))
+    for values, steps in result.breakdown:
+        reached = steps[-1].from_start
+        shown.add_row(
+            value_name(values),
+            f"{steps[0].count:,}",
+            f"{steps[-1].count:,}",
+            share(reached.value),
+            interval(reached.low, reached.high),
+        )
+    return shown
