@@ -196,11 +196,13 @@ class Queue:
     def passed(self, mark: Mark) -> bool:
         """Whether all of it has been dealt with."""
         log = self._log
-        return (
-            self._recalled >= mark.remembered
-            and (mark.place is None or log is None or log.cursor >= mark.place)
-            and not any(id(one) in mark.adopted and one.pending_records for one in self._adopted)
+        return self._recalled >= mark.remembered and (
+            mark.place is None or log is None or log.cursor >= mark.place
         )
+
+    def adopted_passed(self, mark: Mark) -> bool:
+        """Whether all of it that dead processes had left has been dealt with."""
+        return not any(id(one) in mark.adopted and one.pending_records for one in self._adopted)
 
     def purge(self, refused: Callable[[bytes], bool]) -> int:
         """Take out everything that is refused now; how many records that were.
@@ -210,7 +212,7 @@ class Queue:
         """
         purged = 0
         mark = self.mark()
-        while not self.passed(mark):
+        while not (self.passed(mark) and self.adopted_passed(mark)):
             take = self.peek(1000, 1 << 20)
             if not take.records:
                 break

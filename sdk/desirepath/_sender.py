@@ -70,6 +70,7 @@ class Sender:
         self._flushing = False
         self._purging = False
         self._orphans_s = 0.0
+        self._looked = 0
         self._synced_s = 0.0
         self.threshold = 1
 
@@ -80,23 +81,36 @@ class Sender:
             self._start()
         self._wake.set()
 
-    def flush(self, mark: Mark, timeout_s: float) -> bool:
-        """Wait until what was waiting at `mark` is dealt with; False if that took too long."""
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until what waits now is dealt with; False if that took too long."""
         deadline = time.monotonic() + timeout_s
-        self.hurry()
+        done = self.hurry()
         with self._progress:
-            while not self._queue.passed(mark):
+            while not done():
                 left = deadline - time.monotonic()
                 if left <= 0 or self._thread is None:
-                    return self._queue.passed(mark)
+                    return done()
                 self._progress.wait(min(left, 0.5))
         return True
 
-    def hurry(self) -> None:
-        """Send what waits, without waiting for a full batch."""
+    def hurry(self) -> Callable[[], bool]:
+        """Send what waits, also what dead processes left; the answer tells whether that is done."""
+        mark = self._queue.mark()
+        looked = self._looked
+        left_behind: Mark | None = None
         self._flushing = True
         self._orphans_s = 0.0
         self.wake()
+
+        def done() -> bool:
+            nonlocal left_behind
+            if self._looked == looked:
+                return False
+            if left_behind is None:
+                left_behind = self._queue.mark()
+            return self._queue.passed(mark) and self._queue.adopted_passed(left_behind)
+
+        return done
 
     def purge(self) -> None:
         """Take out of the queue what may no longer leave."""
@@ -268,6 +282,8 @@ class Sender:
         if now >= self._orphans_s:
             self._orphans_s = now + _ORPHANS_EVERY_S
             self._ledger.adopted += self._queue.adopt()
+            self._looked += 1
+            self._tell()
 
     def _bury(self, record: bytes, answer: Answer) -> None:
         reason = "too_large" if answer.outcome is Outcome.TOO_LARGE else "malformed"

@@ -380,22 +380,22 @@ class Tracker:
         Inside a running event loop it only sets the sending off and returns False: use `aflush`.
         """
         pipeline = self._pipeline
-        if pipeline.closed:
+        if pipeline.closed or not self._settings.enabled:
             return pipeline.queue.pending == 0
         if _in_event_loop():
-            pipeline.sender.hurry()
-            return pipeline.queue.pending == 0
-        return pipeline.sender.flush(pipeline.queue.mark(), timeout)
+            return pipeline.sender.hurry()()
+        return pipeline.sender.flush(timeout)
 
     async def aflush(self, timeout: float = 10.0) -> bool:
         """`flush` without blocking the event loop."""
         import asyncio
 
         pipeline = self._pipeline
-        mark = pipeline.queue.mark()
-        pipeline.sender.hurry()
+        if pipeline.closed or not self._settings.enabled:
+            return pipeline.queue.pending == 0
+        done = pipeline.sender.hurry()
         deadline = time.monotonic() + timeout
-        while not pipeline.queue.passed(mark):
+        while not done():
             if time.monotonic() >= deadline:
                 return False
             await asyncio.sleep(0.01)

@@ -7,6 +7,7 @@ import gzip
 import json
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -115,3 +116,9 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "timed out"
         time.sleep(0.01)
+
+
+def last_json(process: subprocess.Popen[str], timeout_s: float = 30.0) -> Any:
+    """The last line an app printed, once it has ended."""
+    output, _ = process.communicate(timeout=timeout_s)
+    return json.loads(output.splitlines()[-1])

@@ -11,8 +11,8 @@ One implementation serves the SDK's queue and the collector's spool. What must a
 - When the bound or the disk is full, nothing is written and `LogFullError` says so.
 - Opening always succeeds on a folder that can be read and written: a torn tail is cut, damaged
   bytes are copied to `damaged/` and counted, and the records around them are kept.
-- Appending never continues a segment of an earlier life, and segment numbers are never reused,
-  so a `Position` names one place for ever.
+- Appending never continues a segment of an earlier life, and the number of a segment that was
+  durable is never used again, so the `Position` of a synced record names one place for ever.
 
 Any thread may append, sync and seal. One thread at a time reads and acknowledges.
 

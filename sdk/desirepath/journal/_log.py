@@ -14,13 +14,12 @@ from typing import Final, Self
 import msgspec
 
 from desirepath.errors import LogError, LogFullError, LogHeldError, LogSyncError
+from desirepath.journal._cursor import Cursor
 from desirepath.journal._files import DiskFileSystem, File, FileSystem, Lock
 from desirepath.journal._format import (
-    CURSOR_BYTES,
     HEADER_BYTES,
     RECORD_OVERHEAD_BYTES,
     Position,
-    encode_cursor,
     encode_header,
     encode_record,
     encode_records,
@@ -78,13 +77,10 @@ class Journal:
         self._reading: Segment | None = None
         self._retired: list[File] = []
 
-        found = recover(folder, files)
+        self._note = Cursor(folder, files)
+        found = recover(folder, files, self._note.position)
         self._segments = found.segments
         self._cursor = found.cursor
-        self._generation = found.generation
-        self._cursor_file = found.cursor_file
-        # The slot that must survive: it holds the newest cursor that is durable.
-        self._kept_slot = found.slot
         self._next_sequence = found.next_sequence
         self._damaged = found.damaged
         self._pending_records = sum(segment.records for segment in self._segments.values())
@@ -293,8 +289,6 @@ class Journal:
             if position <= self._cursor:
                 return
             self._forget_before(position)
-            self._generation += 1
-            generation = self._generation
             done = [
                 segment
                 for sequence, segment in self._segments.items()
@@ -302,11 +296,8 @@ class Journal:
                 or (segment.sealed and sequence == position.segment and self._at_end(position))
             ]
         try:
-            self._write_cursor(position, generation, durable=durable or bool(done))
+            self._note.note(position, durable=durable or bool(done))
         except OSError as error:
-            if self._cursor_file is not None:
-                self._cursor_file.close()
-                self._cursor_file = None
             raise LogSyncError(f"cannot note progress in {self._folder}: {error}") from error
         with self._lock:
             for segment in done:
@@ -330,7 +321,7 @@ class Journal:
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes, with each record's head, that are not acknowledged."""
+        """Bytes that are not acknowledged: with each record's head, and damage between records."""
         return self._pending_bytes
 
     @property
@@ -365,6 +356,7 @@ class Journal:
                         with contextlib.suppress(OSError):
                             self._remove(segment)
                 self._close_files()
+                self._note.close()
                 self._owner.release()
 
     def remove(self) -> None:
@@ -379,6 +371,7 @@ class Journal:
                 else:
                     self._remove(segment)
             self._close_files()
+            self._note.close()
             if not waiting:
                 with contextlib.suppress(OSError):
                     for name in ("cursor", "cursor.new", "lock"):
@@ -393,6 +386,7 @@ class Journal:
         self._sync_lock = threading.Lock()
         self._closed = True
         self._close_files()
+        self._note.forget()
         self._owner.forget()
 
     def __enter__(self) -> Self:
@@ -586,30 +580,6 @@ class Journal:
             self._pending_records -= max(0, high_records - low_records)
         self._cursor = position
 
-    def _write_cursor(self, position: Position, generation: int, *, durable: bool) -> None:
-        free = 1 - self._kept_slot
-        offset, slot = encode_cursor(position, generation, free)
-        if self._cursor_file is not None:
-            self._cursor_file.write(offset, slot)
-            if durable:
-                self._cursor_file.sync()
-                self._kept_slot = free
-            return
-        path = self._folder / "cursor"
-        fresh = self._folder / "cursor.new"
-        self._files.unlink(fresh)
-        file = self._files.create(fresh, CURSOR_BYTES)
-        try:
-            file.write(offset, slot)
-            file.sync()
-            self._files.rename(fresh, path)
-            self._files.sync_folder(self._folder)
-        except BaseException:
-            file.close()
-            raise
-        self._cursor_file = file
-        self._kept_slot = free
-
     def _at_end(self, position: Position) -> bool:
         segment = self._segments.get(position.segment)
         return segment is None or position.offset >= segment.end
@@ -630,11 +600,8 @@ class Journal:
     def _close_files(self) -> None:
         for segment in self._segments.values():
             self._retire(segment)
-        for file in (self._cursor_file, self._reader[1] if self._reader else None):
-            if file is not None:
-                with contextlib.suppress(OSError):
-                    file.close()
-        self._cursor_file = None
+        if self._reader is not None:
+            self._reader[1].close()
         self._reader = None
 
 

@@ -10,10 +10,8 @@ import msgspec
 
 from desirepath.journal._files import File, FileSystem
 from desirepath.journal._format import (
-    CURSOR_BYTES,
     HEADER_BYTES,
     Position,
-    decode_cursor,
     decode_header,
     find_record,
     parse_records,
@@ -55,17 +53,12 @@ class Recovered(msgspec.Struct):
 
     segments: dict[int, Segment]
     cursor: Position
-    generation: int
-    slot: int
-    """Of the cursor."""
-    cursor_file: File | None
     next_sequence: int
     damaged: int
 
 
-def recover(folder: Path, files: FileSystem) -> Recovered:
+def recover(folder: Path, files: FileSystem, cursor: Position) -> Recovered:
     """Read a folder, cut torn tails, set damage aside, remove what is acknowledged."""
-    cursor, generation, slot, cursor_file = _read_cursor(folder, files)
     segments: dict[int, Segment] = {}
     damaged = 0
     last = cursor.segment
@@ -90,25 +83,12 @@ def recover(folder: Path, files: FileSystem) -> Recovered:
                 files.unlink(path)
                 continue
             segments[sequence] = segment
+            # The dead owner may never have synced it, and from now on it counts as synced.
+            file.sync()
         finally:
             file.close()
-    return Recovered(segments, cursor, generation, slot, cursor_file, last + 1, damaged)
-
-
-def _read_cursor(folder: Path, files: FileSystem) -> tuple[Position, int, int, File | None]:
-    """(position, generation, slot, open file); the very beginning where there is no valid one."""
-    beginning = (Position(0, 0, 0), 0, 1)
-    path = folder / "cursor"
-    try:
-        file = files.open(path)
-    except FileNotFoundError:
-        return (*beginning, None)
-    data = file.read(0, CURSOR_BYTES)
-    found = decode_cursor(data)
-    if found is None or len(data) < CURSOR_BYTES:
-        file.close()
-        return (*(found or beginning), None)
-    return (*found, file)
+    files.sync_folder(folder)
+    return Recovered(segments, cursor, last + 1, damaged)
 
 
 def find_next(file: File, segment: Segment, offset: int, end: int) -> int:
