@@ -330,3 +330,27 @@ def test_codegen_check(plan: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert stop.value.code == 2
     target.write_bytes(b"\xff")
     assert main(words) == 1
+
+
+def test_docs(plan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    html, markdown = tmp_path / "plan.html", tmp_path / "plan.md"
+    assert main(["plan", "docs", str(plan), "-o", str(html)]) == 0
+    assert "bytes of html" in capsys.readouterr().out
+    assert html.read_text().startswith("<!doctype html>")
+    assert main(["plan", "docs", str(plan), "-o", str(markdown)]) == 0
+    assert "bytes of markdown" in capsys.readouterr().out
+    assert main(["plan", "docs", str(plan), "--format", "markdown"]) == 0
+    assert capsys.readouterr().out == markdown.read_text()
+    assert main(["plan", "docs", str(plan), "--json"]) == 0
+    assert answer(capsys) == {"output": None, "format": "html", "text": html.read_text()}
+    assert main(["plan", "docs", str(plan), "-o", str(tmp_path / "no" / "x.html")]) == 1
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "schema"]) == 0
+    schema = answer(capsys)
+    assert "properties" in schema
+    target = tmp_path / "plan.schema.json"
+    assert main(["plan", "schema", "-o", str(target), "--json"]) == 0
+    assert json.loads(target.read_text()) == schema == answer(capsys)["schema"]

@@ -23,9 +23,11 @@ HELP = "check, compare, describe, draft and publish tracking plans"
 _ACTIONS: Final = {
     "check": "check",
     "diff": "diff",
+    "docs": "docs",
     "codegen": "codegen",
     "infer": "infer",
     "import": "import_",
+    "schema": "schema",
     "publish": "publish",
 }
 """Each action and its module."""

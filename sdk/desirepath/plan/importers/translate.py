@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from desirepath.plan.regex import PatternError, compile_pattern
+
 __all__ = ["Imported", "Translator", "required", "slug"]
 
 _SAME: Final = frozenset(
@@ -134,7 +136,7 @@ class Translator:
         elif keyword == "format" and value not in _FORMATS:
             self.note(where, f"the format {value!r}")
         elif keyword == "pattern" and not _compiles(value):
-            self.note(where, f"the pattern {value!r}, no regular expression in Python")
+            self.note(where, f"the pattern {value!r}")
         elif keyword == "required" and schema.get("properties"):
             pass
         elif keyword in _SAME:
@@ -208,7 +210,7 @@ def _short(schema: Mapping[str, Any]) -> bool:
 
 def _compiles(pattern: Any) -> bool:
     try:
-        re.compile(pattern)
-    except (re.error, TypeError):
+        compile_pattern(pattern)
+    except (PatternError, TypeError):
         return False
     return True
