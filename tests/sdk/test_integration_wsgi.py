@@ -269,7 +269,7 @@ def flask_app(recorder: Seen, **options: Any) -> flask.Flask:
 def test_flask_page_views_events_and_routes(shop: Seen) -> None:
     browser = flask_app(shop, request_event="Request Served").test_client()
     for path in ("/products/p1", "/products/p2", "/stream", "/file", "/nowhere", "/broken"):
-        browser.get(path, headers=BROWSER).get_data()
+        browser.get(path, headers=BROWSER, buffered=True)
     names = [each["properties"].get("name") for each in shop.pages()]
     assert names == ["/products/<product_id>", "/products/<product_id>", "/stream", "/file"]
     assert len({each["anonymousId"] for each in shop.messages}) == 1

@@ -13,8 +13,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, TypedDict
 from urllib.parse import SplitResult, parse_qsl, unquote_plus, urlsplit, urlunsplit
@@ -32,6 +31,7 @@ __all__ = [
     "IGNORED",
     "VISIT",
     "Cookie",
+    "Held",
     "Options",
     "Request",
     "Visit",
@@ -338,15 +338,16 @@ class Visit:
             consent=self._answers,
         )
 
-    @contextmanager
-    def inside(self) -> Iterator[None]:
+    def inside(self) -> Held:
         """Make this visit the one that events in this thread or task belong to."""
-        scope, visit = CURRENT.set(self.scope), VISIT.set(self)
-        try:
-            yield
-        finally:
-            VISIT.reset(visit)
-            CURRENT.reset(scope)
+        return Held(self)
+
+    def know(self, user_id: object) -> None:
+        """From here on, the visit's events are this user's; None: nobody's."""
+        # Changed in place: frameworks run a request's parts in copies of its context, and a
+        # variable that is set in one of them is not seen by the others.
+        found = None if user_id is None else str(user_id)
+        msgspec.structs.force_setattr(self.scope, "user_id", found)
 
     def answer(
         self, status: int, content_type: str, cache_control: str, route: str | None
@@ -447,6 +448,32 @@ VISIT: Final[ContextVar[Visit | None]] = ContextVar("desirepath_visit", default=
 """The visit this thread or task is in."""
 
 
+class Held:
+    """Our two context variables as the app left them, put back whenever the app runs.
+
+    May be entered again and again, not inside itself: a server's thread serves one request after
+    the other in one context, and iterates a body after the app has returned, so the variables are
+    swapped in and out at each step.
+    """
+
+    __slots__ = ("_outer", "_scope", "_visit")
+
+    def __init__(self, visit: Visit) -> None:
+        self._scope: Scope | None = visit.scope
+        self._visit: Visit | None = visit
+        self._outer: tuple[Scope | None, Visit | None] = (None, None)
+
+    def __enter__(self) -> None:
+        self._outer = (CURRENT.get(), VISIT.get())
+        CURRENT.set(self._scope)
+        VISIT.set(self._visit)
+
+    def __exit__(self, *_: object) -> None:
+        self._scope, self._visit = CURRENT.get(), VISIT.get()
+        CURRENT.set(self._outer[0])
+        VISIT.set(self._outer[1])
+
+
 def set_user(user_id: object) -> None:
     """From here to the end of the request, events are this user's; None: nobody's.
 
@@ -455,13 +482,10 @@ def set_user(user_id: object) -> None:
     visit = VISIT.get()
     if visit is None:
         return
-    found = None if user_id is None else str(user_id)
-    # Changed in place: frameworks run a request's parts in copies of its context, and a variable
-    # that is set in one of them is not seen by the others.
-    msgspec.structs.force_setattr(visit.scope, "user_id", found)
+    visit.know(user_id)
     inner = CURRENT.get()
     if inner is not None and inner is not visit.scope:
-        msgspec.structs.force_setattr(inner, "user_id", found)
+        msgspec.structs.force_setattr(inner, "user_id", visit.scope.user_id)
 
 
 def _continued(visitor: Visitor, request: Request, now_s: int, timeout_s: float) -> Visitor:

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from desirepath.context import CURRENT, Scope
-from desirepath.integrations._web import HEADERS, VISIT, Cookie, Options, Request, Visit, Web
+from desirepath.integrations._web import HEADERS, Cookie, Held, Options, Request, Visit, Web
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -59,7 +58,7 @@ class DesirepathMiddleware:
         if visit is None:
             return self._app(environ, start_response)
         answer = _Answer(visit, environ, start_response)
-        held = _Held(visit)
+        held = visit.inside()
         try:
             with held:
                 body = self._app(environ, answer.start)
@@ -82,31 +81,6 @@ class DesirepathMiddleware:
             self._web.failed("reading the request", error)
             return None
         return self._web.begin(request)
-
-
-class _Held:
-    """Our two context variables as the app left them, put back whenever the app runs.
-
-    A server's thread serves one request after the other in one context, and iterates the body
-    after the app has returned; so the variables are swapped in and out at each step.
-    """
-
-    __slots__ = ("_outer", "_scope", "_visit")
-
-    def __init__(self, visit: Visit) -> None:
-        self._scope: Scope | None = visit.scope
-        self._visit: Visit | None = visit
-        self._outer: tuple[Scope | None, Visit | None] = (None, None)
-
-    def __enter__(self) -> None:
-        self._outer = (CURRENT.get(), VISIT.get())
-        CURRENT.set(self._scope)
-        VISIT.set(self._visit)
-
-    def __exit__(self, *_: object) -> None:
-        self._scope, self._visit = CURRENT.get(), VISIT.get()
-        CURRENT.set(self._outer[0])
-        VISIT.set(self._outer[1])
 
 
 class _Answer:
@@ -153,7 +127,7 @@ class _Body:
 
     __slots__ = ("_answer", "_body", "_held", "_iterator")
 
-    def __init__(self, body: Iterable[bytes], held: _Held, answer: _Answer) -> None:
+    def __init__(self, body: Iterable[bytes], held: Held, answer: _Answer) -> None:
         self._body = body
         self._held = held
         self._answer = answer
