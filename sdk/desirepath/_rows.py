@@ -88,7 +88,11 @@ class RowFile:
         self._ahead: deque[bytes] = deque([first] if first else [])
         self._line = 0
         if self.format == "csv":
-            self.columns = self._header(first)
+            try:
+                self.columns = self._header(first)
+            except InputError:
+                self.close()
+                raise
 
     def close(self) -> None:
         """Close the file."""

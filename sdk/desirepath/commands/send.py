@@ -8,6 +8,7 @@ from the lines, so after any failure the same command can be run again and store
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Iterator
@@ -57,6 +58,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Send the file; 0 when every line was taken."""
+    try:
+        return _run(args)
+    except DesirepathError as error:
+        if not args.json:
+            raise
+        _print_json({"error": {"message": error.message, "hint": error.hint}})
+        return 1
+
+
+def _run(args: argparse.Namespace) -> int:
     from desirepath._replay import Replay
     from desirepath._rows import RowFile
     from desirepath._shape import Shape, parse_map
@@ -65,9 +76,8 @@ def run(args: argparse.Namespace) -> int:
     mapping = parse_map(args.map)
     zone = _zone(args.timezone)
     plan = Plan.load(args.plan) if args.plan else None
-    file = RowFile(args.file, file_format=args.format)
     started = time.monotonic()
-    try:
+    with contextlib.closing(RowFile(args.file, file_format=args.format)) as file:
         shape = Shape(
             file.name,
             mapping,
@@ -79,24 +89,13 @@ def run(args: argparse.Namespace) -> int:
             plan=plan,
         )
         replay = Replay(file, shape, plan=plan)
+        steps = replay.check() if args.dry_run else replay.send(args.endpoint, args.write_key)
         try:
-            if args.dry_run:
-                for _ in _progress(file, replay.check(), args):
-                    pass
-            else:
-                for _ in _progress(file, replay.send(args.endpoint, args.write_key), args):
-                    pass
+            for _ in _progress(file, steps, args):
+                pass
         except DeliveryError as error:
             raise _explained(error, replay.outcome) from None
-    except DesirepathError as error:
-        if not args.json:
-            raise
-        _print_json({"error": {"message": error.message, "hint": error.hint}})
-        return 1
-    finally:
-        file.close()
-    seconds = time.monotonic() - started
-    _report(args, replay.outcome, seconds)
+    _report(args, replay.outcome, time.monotonic() - started)
     return 1 if replay.outcome.broken else 0
 
 
