@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from desirepath.plan import Plan
 from desirepath.plan.diff import Affected, Change, Diff, diff
+from desirepath.plan.emit import to_yaml
 
 BASE = """
 plan: shop
@@ -277,3 +283,69 @@ def test_traits_and_context_are_compared_too() -> None:
     found = changed(("  country: {enum: [SE, NL]}\n", ""), ("country: {in", "email: {in"))
     assert [c.level for c in found.changes if c.subject == "trait.country"] == ["breaking"]
     assert named(found, "swedes").fate == "rewritten"
+
+
+def test_pages_come_in_freely_until_they_are_planned() -> None:
+    added = ("events:\n", "events:\n  Page Viewed: {properties: {path: string}}\n")
+    found = changed(added)
+    assert (only(found).level, "checked from now on" in only(found).why) == ("risky", True)
+    base = BASE.replace(*added)
+    found = changed((added[1], added[0]), base=base)
+    assert "nothing checks it any more" in only(found).why
+
+
+POLICIES = st.sampled_from(["reject", "drop", "accept"])
+SCHEMAS = st.sampled_from([
+    {"type": "string"}, {"type": "integer"}, {"type": "number", "minimum": 0}, {},
+    {"type": ["string", "null"]}, {"enum": ["a", "b"]}, {"enum": ["a"]}, {"const": 1},
+    {"type": "string", "pattern": "^a"}, {"type": "string", "maxLength": 1},
+    {"type": "array", "items": {"type": "integer"}},
+    {"type": "object", "properties": {"x": {"type": "integer", "required": True}}},
+    {"type": "object", "properties": {"x": "string"}, "additionalProperties": False},
+])  # fmt: skip
+
+
+def properties() -> st.SearchStrategy[dict[str, Any]]:
+    one = st.builds(
+        lambda schema, required: {**schema, **({"required": True} if required else {})},
+        SCHEMAS,
+        st.booleans(),
+    )
+    return st.dictionaries(st.sampled_from(["p", "q", "r"]), one, max_size=3)
+
+
+PLANS = st.fixed_dictionaries({
+    "plan": st.just("test"), "version": st.just("1.0.0"),
+    "defaults": st.fixed_dictionaries({
+        "on_violation": POLICIES, "unplanned_events": POLICIES, "unplanned_properties": POLICIES,
+    }),
+    "traits": properties(),
+    "events": st.dictionaries(
+        st.sampled_from(["A", "B", "Page Viewed"]),
+        st.fixed_dictionaries({"properties": properties()}, optional={
+            "on_violation": POLICIES, "unplanned_properties": POLICIES,
+        }),
+    ),
+})  # fmt: skip
+VALUES = st.sampled_from(["a", "b", "ab", 1, 1.5, -1, None, [1], ["a"], {"x": 1}, {"x": "a"}, {}])
+PAYLOADS = st.dictionaries(st.sampled_from(["p", "q", "r"]), VALUES, max_size=3)
+KINDS = st.sampled_from(["track", "page", "identify"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(PLANS, PLANS, st.lists(st.tuples(KINDS, PAYLOADS), max_size=25), st.data())
+def test_no_event_is_refused_without_a_warning(
+    old: dict[str, Any], new: dict[str, Any], calls: list[Any], data: st.DataObject
+) -> None:
+    """Whatever the old plan took and the new one refuses, `diff` has told of."""
+    for key in data.draw(st.lists(st.sampled_from(["defaults", "traits", "events"]), max_size=2)):
+        new = {**new, key: old[key]}
+    before, after = (Plan.parse(to_yaml(text)) for text in (old, new))
+    worst = next((change.level for change in diff(before, after).changes), None)
+    validators = before.compile(), after.compile()
+    for kind, payload in calls:
+        event = data.draw(st.sampled_from(["A", "B"])) if kind == "track" else ""
+        raw = msgspec.json.encode(payload)
+        was, is_ = (one.check(kind, event, raw).decision for one in validators)
+        if (was, is_) == ("accept", "quarantine"):
+            assert worst in ("breaking", "risky"), (kind, event, payload)

@@ -36,7 +36,7 @@ def test_a_good_plan_has_none() -> None:
     assert findings(LIVE + "journeys: {buy: {steps: [Product Viewed, Product Added]}}") == ()
 
 
-@pytest.mark.parametrize("name", ["shop"])
+@pytest.mark.parametrize("name", ["shop", "saas", "media", "bank"])
 def test_starter_plans_have_none(name: str) -> None:
     assert lint(Plan.load(starter_plan(name))) == ()
 

@@ -22,6 +22,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from desirepath.event import PAGE_EVENT, SCREEN_EVENT
 from desirepath.plan.compare import Delta, Effect, compare
 from desirepath.plan.model import Event, Plan, Policy, Property, Section
 from desirepath.plan.uses import CONSUMERS, Consumer, Use, consumers, lookup
@@ -41,6 +42,8 @@ _FATES: Final[tuple[Fate, ...]] = ("removed", "rewritten", "breaks", "at risk")
 _STRICTNESS: Final[Mapping[Policy, int]] = {"accept": 0, "drop": 1, "reject": 2}
 _PROSE: Final = frozenset({"description", "title", "owner", "goal", "unit", "label"})
 _DESCRIBING: Final = ("title", "examples", "default", "$comment", "deprecated")
+_OPEN_EVENTS: Final = (PAGE_EVENT, SCREEN_EVENT)
+"""Pages and screens come in freely as long as no plan plans them."""
 _UNREAD: Final = "who reads it may find something else there"
 _VIEW: Final = "the view keeps both columns"
 
@@ -221,12 +224,12 @@ class _Comparison:
         old, new = self.old.events.get(name), self.new.events.get(name)
         subject, pointer = f"event {name!r}", f"/events/{_escape(name)}"
         if new is None:
-            refused = self.new.defaults.unplanned_events == "reject"
+            refused = self.new.defaults.unplanned_events == "reject" and name not in _OPEN_EVENTS
             why = "apps that send it are refused, " if refused else "nothing checks it any more, "
             self._add("breaking", subject, pointer, "removed", why + "its view goes away")
             self._lose("event", "", name, _Loss(f"the event {name!r} is gone", certain=True))
         elif old is None:
-            if self.old.defaults.unplanned_events == "reject":
+            if self.old.defaults.unplanned_events == "reject" and name not in _OPEN_EVENTS:
                 self._add("compatible", subject, pointer, "added")
             else:
                 why = "apps that sent it unplanned are checked from now on"

@@ -1,10 +1,9 @@
-"""How the plan commands print: JSON, aligned tables, files."""
+"""How the plan commands print: JSON, colours, files."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +11,7 @@ import msgspec
 
 from desirepath.errors import InputError
 
-__all__ = ["paint", "plural", "print_json", "print_table", "write_text"]
+__all__ = ["paint", "plural", "print_json", "write_text"]
 
 _COLOURS: Final = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "bold": 1, "dim": 2}
 
@@ -30,14 +29,6 @@ def paint(text: str, colour: str) -> str:
     if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
         return text
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
-
-
-def print_table(rows: Sequence[Sequence[str]], *, head: Sequence[str]) -> None:
-    """Rows of text under a head, in aligned columns."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for index, row in enumerate([head, *rows]):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print(paint(line.rstrip(), "bold") if index == 0 else line.rstrip())
 
 
 def plural(count: int, noun: str) -> str:
