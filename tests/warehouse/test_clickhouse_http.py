@@ -93,7 +93,7 @@ def test_what_tools_ask(client: Client, database: str) -> None:
         "AND table = 'resolved_events'",
         parameters={"db": database},
     )
-    assert columns.row_count == 19
+    assert columns.row_count == 20
     assert all(comment for _, _, comment in columns.result_rows)
 
 

@@ -63,7 +63,7 @@ def test_an_event_comes_back_as_it_went_in(warehouse: Warehouse, ask: Callable[.
         "t1",
     )  # fmt: skip
     table = warehouse.query(Sql("SELECT * FROM resolved_events"))
-    assert table.column_names == [*EventRow.__struct_fields__, "person_id"]
+    assert table.column_names == [*EventRow.__struct_fields__, "person", "person_id"]
     row = table.to_pylist()[0]
     assert dict(row["properties"]) == {
         "name": 'a "quoted" \\ name\n', "price": "1.5", "big": "123456789012345678901234567890",

@@ -20,8 +20,8 @@ from desirepath_collector.warehouse.rows import EventRow, QuarantineRow
 __all__ = ["EVENT_COLUMNS", "QUARANTINE_COLUMNS", "arrow_stream", "events", "flatten", "quarantine"]
 
 EVENT_COLUMNS: Final = (
-    "message_id", "kind", "event", "user_id", "anonymous_id", "previous_id", "group_id",
-    "session_id", "timestamp", "original_timestamp", "sent_at", "received_at", "source", "plan",
+    "raw_message_id", "kind", "event", "user_id", "anonymous_id", "previous_id", "group_id",
+    "session_id", "original_timestamp", "skew_ms", "sent_after_ms", "transit_ms", "source", "plan",
     "plan_version", "properties_json", "context_json", "violations",
 )  # fmt: skip
 QUARANTINE_COLUMNS: Final = (
@@ -38,7 +38,7 @@ _VIOLATION: Final = pa.struct(
     [("code", pa.string()), ("pointer", pa.string()), ("expected", pa.string()),
      ("found", pa.string())]
 )  # fmt: skip
-_TIMES: Final = frozenset({"timestamp", "original_timestamp", "sent_at", "received_at"})
+_TIMES: Final = frozenset({"sent_at", "received_at"})
 
 _decode_context: Final = msgspec.json.Decoder(dict[str, Any])
 _encode: Final = msgspec.json.Encoder()
@@ -54,19 +54,24 @@ def events(rows: Sequence[EventRow]) -> pa.Table:
             done = contexts[raw] = flatten(raw)
         return done
 
-    columns: dict[str, Any] = {}
+    original, corrected, sent, received = (
+        _bounded([getattr(row, name) for row in rows])
+        for name in ("original_timestamp", "timestamp", "sent_at", "received_at")
+    )
+    columns: dict[str, Any] = {
+        "raw_message_id": pa.array([row.message_id for row in rows], pa.string()),
+        "original_timestamp": original.cast(_TIME),
+        "skew_ms": pc.subtract(corrected, original),
+        "sent_after_ms": pc.subtract(sent, original),
+        "transit_ms": pc.subtract(received, sent),
+        "properties_json": pa.array([bytes(row.properties) or b"{}" for row in rows], pa.binary()),
+        "context_json": pa.array([flat(bytes(row.context)) for row in rows], pa.binary()),
+        "violations": _violations(rows),
+    }
     for name in EVENT_COLUMNS:
-        if name == "properties_json":
-            columns[name] = pa.array([bytes(row.properties) or b"{}" for row in rows], pa.binary())
-        elif name == "context_json":
-            columns[name] = pa.array([flat(bytes(row.context)) for row in rows], pa.binary())
-        elif name == "violations":
-            columns[name] = _violations(rows)
-        elif name in _TIMES:
-            columns[name] = _times([getattr(row, name) for row in rows])
-        else:
+        if name not in columns:
             columns[name] = pa.array([getattr(row, name) for row in rows], pa.string())
-    return pa.table(columns)
+    return pa.table({name: columns[name] for name in EVENT_COLUMNS})
 
 
 def quarantine(rows: Sequence[QuarantineRow]) -> pa.Table:
@@ -76,7 +81,7 @@ def quarantine(rows: Sequence[QuarantineRow]) -> pa.Table:
         if name == "violations":
             columns[name] = _violations(rows)
         elif name in _TIMES:
-            columns[name] = _times([getattr(row, name) for row in rows])
+            columns[name] = _bounded([getattr(row, name) for row in rows]).cast(_TIME)
         else:
             columns[name] = pa.array([getattr(row, name) for row in rows], pa.string())
     return pa.table(columns)
@@ -108,13 +113,13 @@ def _leaves(mapping: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield prefix + key, value
 
 
-def _times(milliseconds: list[int]) -> pa.Array:
+def _bounded(milliseconds: list[int]) -> pa.Array:
+    """Milliseconds that DateTime64(3) can hold."""
     try:
         numbers = pa.array(milliseconds, pa.int64())
     except OverflowError:
         numbers = pa.array([min(max(ms, _EARLIEST_MS), _LATEST_MS) for ms in milliseconds])
-    bounded = pc.max_element_wise(pc.min_element_wise(numbers, _LATEST_MS), _EARLIEST_MS)
-    return bounded.cast(_TIME)
+    return pc.max_element_wise(pc.min_element_wise(numbers, _LATEST_MS), _EARLIEST_MS)
 
 
 def _violations(rows: Sequence[EventRow] | Sequence[QuarantineRow]) -> pa.Array:

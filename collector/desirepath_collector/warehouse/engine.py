@@ -20,7 +20,16 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, StreamFailureE
 
 from desirepath.errors import SettingsError, WarehouseError
 
-__all__ = ["Handles", "embedded", "is_url", "over_http"]
+__all__ = [
+    "Handles",
+    "dictionary_credentials",
+    "embedded",
+    "is_url",
+    "over_http",
+    "require_features",
+    "settings_of",
+    "warehouse_error",
+]
 
 CONNECT_TIMEOUT_S: Final = 10
 QUERY_TIMEOUT_S: Final = 600
@@ -134,6 +143,33 @@ def over_http(url: str, database: str, *, read_only: bool) -> Callable[[], Clien
     return make
 
 
+def dictionary_credentials(url: str) -> str:
+    """What a dictionary's source on that server needs to read the server's own tables."""
+    parts = urlsplit(url)
+    if not parts.username:
+        return ""
+    user, password = (_quoted(unquote(part or "")) for part in (parts.username, parts.password))
+    return f"USER {user} PASSWORD {password} "
+
+
+def require_features(client: Client) -> None:
+    """Refuse an engine that is too old for the schema, before anything is made.
+
+    Raises
+    ------
+    WarehouseError
+        If it is.
+    """
+    found = client.query(
+        "SELECT count() FROM system.merge_tree_settings WHERE name = 'map_serialization_version'"
+    )
+    if not found.result_rows[0][0]:
+        raise WarehouseError(
+            f"ClickHouse {client.server_version} is too old",
+            hint="Desirepath needs ClickHouse 26 or later",
+        )
+
+
 def warehouse_error(error: Exception) -> WarehouseError:
     """What ClickHouse said, as our error: first line, without its version and stack."""
     code = getattr(error, "code", None)
@@ -155,6 +191,10 @@ def settings_of(settings: Mapping[str, str | int | float]) -> dict[str, Any]:
 def _close(client: Client | None) -> None:
     if client is not None:
         client.close()
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _masked(url: str) -> str:

@@ -7,25 +7,37 @@ nothing.
 
 - A device belongs to the user of its earliest identify. Two users are never merged by sharing one.
 - An alias joins its two ids, and everything that belongs to them, for good; cycles are harmless.
-- A device that more than `MAX_USERS_OF_A_DEVICE` users identified on, and an id that is aliased
-  with more than `MAX_ALIASES_OF_AN_ID` others, is shared: it joins nobody, and is reported.
+- A device that more than `MAX_USERS_OF_A_DEVICE` users identified on, a user with more than
+  `MAX_DEVICES_OF_A_USER` devices, and an id that is aliased with more than `MAX_ALIASES_OF_AN_ID`
+  others, is shared: it joins nobody, and is reported.
 - Placeholders (`null`, `undefined`, the zero UUID, ...) never join anything.
 - A person is called by the user id that was known first; if there is none, by the id that was.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Final, Literal
 
 import msgspec
 
-__all__ = ["MAX_ALIASES_OF_AN_ID", "MAX_USERS_OF_A_DEVICE", "PLACEHOLDERS", "Link", "People",
-           "is_placeholder", "resolve"]  # fmt: skip
+__all__ = [
+    "MAX_ALIASES_OF_AN_ID",
+    "MAX_DEVICES_OF_A_USER",
+    "MAX_USERS_OF_A_DEVICE",
+    "PLACEHOLDERS",
+    "Link",
+    "People",
+    "is_placeholder",
+    "resolve",
+]
 
 MAX_USERS_OF_A_DEVICE: Final = 10
 """A kiosk, a school's computer, a default id: more users than this make a device nobody's."""
+
+MAX_DEVICES_OF_A_USER: Final = 10_000
+"""A user id that all visitors share, `web` or `customer`, has more devices than anybody."""
 
 MAX_ALIASES_OF_AN_ID: Final = 20
 """An id aliased with more ids than this is a mistake of the application."""
@@ -80,6 +92,8 @@ def resolve(links: Iterable[Link]) -> People:
             aliases[link.id].add(link.other)
             aliases[link.other].add(link.id)
     shared = {device for device, users in owners.items() if len(users) > MAX_USERS_OF_A_DEVICE}
+    devices = Counter(user for users in owners.values() for user in users)
+    shared |= {user for user, count in devices.items() if count > MAX_DEVICES_OF_A_USER}
     shared |= {node for node, others in aliases.items() if len(others) > MAX_ALIASES_OF_AN_ID}
 
     forest = _Forest()

@@ -66,8 +66,26 @@ def statements(text: str) -> list[str]:
     return [part for part in parts if part]
 
 
-def migrate(client: Client, steps: tuple[Migration, ...] | None = None) -> list[int]:
+def migrate(
+    client: Client,
+    database: str,
+    steps: tuple[Migration, ...] | None = None,
+    *,
+    credentials: str = "",
+) -> list[int]:
     """Bring the client's default database to the newest schema; the numbers that were applied.
+
+    Parameters
+    ----------
+    client
+        Its default database is `database`.
+    database
+        Stands for `{database}` in the files, where ClickHouse wants a full name.
+    steps
+        The migrations; all that this version knows if not given.
+    credentials
+        Stands for `{credentials}`: `USER '...' PASSWORD '...' ` for a dictionary's source, empty
+        where the engine needs none.
 
     Raises
     ------
@@ -88,7 +106,8 @@ def migrate(client: Client, steps: tuple[Migration, ...] | None = None) -> list[
     for step in steps:
         if step.number in done:
             continue
-        for statement in statements(step.text):
+        filled = step.text.replace("{database}", database)
+        for statement in statements(filled.replace("{credentials}", credentials)):
             client.command(statement)
         client.insert(
             "migrations",

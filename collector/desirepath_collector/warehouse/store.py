@@ -8,6 +8,7 @@ which cannot. Inserts carry a token: the same token inserts once, whatever was a
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -18,11 +19,19 @@ from urllib.parse import quote, urlsplit
 import pyarrow as pa
 from clickhouse_connect.driver.binding import quote_identifier
 
-from desirepath.errors import WarehouseError
+from desirepath.errors import SettingsError, WarehouseError
 from desirepath_collector.warehouse import encode
-from desirepath_collector.warehouse.engine import Handles, embedded, is_url, over_http, settings_of
+from desirepath_collector.warehouse.engine import (
+    Handles,
+    dictionary_credentials,
+    embedded,
+    is_url,
+    over_http,
+    require_features,
+    settings_of,
+)
 from desirepath_collector.warehouse.folder import WAREHOUSE_NAME, FolderLock, read_server_file
-from desirepath_collector.warehouse.people import attribute
+from desirepath_collector.warehouse.people import People
 from desirepath_collector.warehouse.rows import EventRow, QuarantineRow
 from desirepath_collector.warehouse.schema import migrate
 from desirepath_collector.warehouse.sql import Sql
@@ -35,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_DATABASE", "Warehouse", "connect"]
 
 DEFAULT_DATABASE: Final = "desirepath"
+
+_DATABASE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 _INSERT_SETTINGS: Final[dict[str, str | int]] = {
     # A batch of clients with broken clocks, or an import of history, spans many months.
@@ -65,6 +76,7 @@ class Warehouse:
         self._handles = handles
         self._lock = lock
         self._writing = threading.Lock()
+        self._people = People(handles)
 
     @classmethod
     def open(cls, target: str | os.PathLike[str], database: str = DEFAULT_DATABASE) -> Warehouse:
@@ -86,8 +98,10 @@ class Warehouse:
         """
         text = os.fspath(target)
         lock = path = None
+        credentials = ""
         if is_url(text):
             database = urlsplit(text).path.strip("/") or database
+            credentials = dictionary_credentials(text)
             bootstrap = Handles(over_http(text, "default", read_only=False))
             handles = Handles(over_http(text, database, read_only=False))
         else:
@@ -104,10 +118,16 @@ class Warehouse:
             bootstrap = Handles(embedded(str(path), "default", read_only=False))
             handles = Handles(embedded(str(path), database, read_only=False))
         try:
+            if not _DATABASE.fullmatch(database):
+                raise SettingsError(
+                    f"{database!r} cannot be the database's name",
+                    hint="letters, digits and underscores, not beginning with a digit",
+                )
             with bootstrap.borrow() as client:
+                require_features(client)
                 client.command(f"CREATE DATABASE IF NOT EXISTS {quote_identifier(database)}")
             with handles.borrow() as client:
-                migrate(client)
+                migrate(client, database, credentials=credentials)
         except BaseException:
             handles.close()
             if lock:
@@ -145,16 +165,7 @@ class Warehouse:
         if not rows:
             return
         self._insert("events", encode.EVENT_COLUMNS, encode.events(rows), token)
-        touched = {
-            identifier
-            for row in rows
-            if row.kind in ("identify", "alias")
-            for identifier in (row.user_id, row.anonymous_id, row.previous_id)
-            if identifier
-        }
-        if touched:
-            with self._writing, self._handles.borrow() as client:
-                attribute(client, touched)
+        self._people.learn(rows)
 
     def insert_quarantine(self, rows: Sequence[QuarantineRow], token: str) -> None:
         """Insert `rows` into the quarantine, once for each `token`."""
@@ -187,6 +198,7 @@ class Warehouse:
 
     def close(self) -> None:
         """Let go of the engine and of the folder."""
+        self._people.close()
         self._handles.close()
         if self._lock:
             self._lock.release()

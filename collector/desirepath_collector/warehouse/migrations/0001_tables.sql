@@ -2,7 +2,8 @@
 
 CREATE TABLE IF NOT EXISTS events
 (
-    message_id String COMMENT 'Made once by the client; the identity of the event, whatever is retried' CODEC(ZSTD(1)),
+    message_uuid UUID DEFAULT if(toString(toUUIDOrZero(raw_message_id)) = raw_message_id, toUUIDOrZero(raw_message_id), toUUID('00000000-0000-0000-0000-000000000000')) COMMENT 'message_id, if it is a UUID: 16 bytes instead of 36' CODEC(ZSTD(1)),
+    message_text String DEFAULT if(toString(message_uuid) = raw_message_id, '', raw_message_id) COMMENT 'message_id, if it is not a UUID' CODEC(ZSTD(1)),
     kind LowCardinality(String) COMMENT 'The call: track, identify, page, screen, group or alias',
     event LowCardinality(String) COMMENT 'Name of the event in the tracking plan; empty for identify, group and alias',
     user_id String COMMENT 'The id the application knows the person by; empty while unknown' CODEC(ZSTD(1)),
@@ -10,25 +11,36 @@ CREATE TABLE IF NOT EXISTS events
     previous_id String COMMENT 'alias only: the id that user_id replaces' CODEC(ZSTD(1)),
     group_id String COMMENT 'The account, team or company that the event belongs to' CODEC(ZSTD(1)),
     session_id String COMMENT 'The session as the client counts it' CODEC(ZSTD(1)),
-    timestamp DateTime64(3, 'UTC') COMMENT 'When it happened, corrected for the skew of the client''s clock' CODEC(DoubleDelta, ZSTD(1)),
+    actor UInt64 MATERIALIZED cityHash64(if(user_id != '', user_id, anonymous_id)) COMMENT 'Hash of the id that the person is looked up by' CODEC(ZSTD(1)),
     original_timestamp DateTime64(3, 'UTC') COMMENT 'When it happened by the client''s clock; the same in every retry' CODEC(DoubleDelta, ZSTD(1)),
-    sent_at DateTime64(3, 'UTC') COMMENT 'When the client sent it, by the client''s clock' CODEC(DoubleDelta, ZSTD(1)),
-    received_at DateTime64(3, 'UTC') COMMENT 'When the collector took it' CODEC(DoubleDelta, ZSTD(1)),
+    skew_ms Int64 COMMENT 'Milliseconds from original_timestamp to timestamp' CODEC(ZSTD(1)),
+    sent_after_ms Int64 COMMENT 'Milliseconds from original_timestamp to sent_at' CODEC(ZSTD(1)),
+    transit_ms Int64 COMMENT 'Milliseconds from sent_at, by the client''s clock, to received_at' CODEC(ZSTD(1)),
     source LowCardinality(String) COMMENT 'The source (write key) it came through',
     plan LowCardinality(String) COMMENT 'Name of the tracking plan it was checked against',
     plan_version LowCardinality(String) COMMENT 'Version of that plan',
     properties Map(LowCardinality(String), String) DEFAULT JSONExtractKeysAndValues(properties_json, 'String')::Map(LowCardinality(String), String) COMMENT 'Properties (traits of identify and group): strings as they are, other values as JSON text, null left out' CODEC(ZSTD(1)),
     context Map(LowCardinality(String), String) DEFAULT JSONExtractKeysAndValues(context_json, 'String')::Map(LowCardinality(String), String) COMMENT 'Context, nested names joined with dots: page.url, campaign.source; values as in properties' CODEC(ZSTD(1)),
     violations Array(Tuple(code LowCardinality(String), pointer String, expected String, found String)) COMMENT 'What the plan''s policy let through' CODEC(ZSTD(1)),
-    distinct_id String MATERIALIZED if(user_id != '', user_id, anonymous_id) COMMENT 'The id that the person is looked up by' CODEC(ZSTD(1)),
+    message_id String ALIAS if(message_text = '', toString(message_uuid), message_text) COMMENT 'Made once by the client; the identity of the event, whatever is retried',
+    distinct_id String ALIAS if(user_id != '', user_id, anonymous_id) COMMENT 'The id that the person is looked up by',
+    timestamp DateTime64(3, 'UTC') ALIAS original_timestamp + toIntervalMillisecond(skew_ms) COMMENT 'When it happened, corrected for the skew of the client''s clock',
+    sent_at DateTime64(3, 'UTC') ALIAS original_timestamp + toIntervalMillisecond(sent_after_ms) COMMENT 'When the client sent it, by the client''s clock',
+    received_at DateTime64(3, 'UTC') ALIAS original_timestamp + toIntervalMillisecond(sent_after_ms + transit_ms) COMMENT 'When the collector took it',
+    raw_message_id String EPHEMERAL COMMENT 'Insert only: message_id',
     properties_json String EPHEMERAL '{}' COMMENT 'Insert only: properties as one JSON object',
     context_json String EPHEMERAL '{}' COMMENT 'Insert only: context as one flat JSON object',
-    INDEX timestamp_range timestamp TYPE minmax GRANULARITY 1
+    INDEX timestamp_range timestamp TYPE minmax GRANULARITY 1,
+    INDEX event_names event TYPE set(200) GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(original_timestamp)
-ORDER BY (event, toDate(original_timestamp), distinct_id, original_timestamp, message_id)
-SETTINGS non_replicated_deduplication_window = 1000
+ORDER BY (toDate(original_timestamp), actor, original_timestamp, message_uuid, message_text, event)
+SETTINGS
+    non_replicated_deduplication_window = 1000,
+    map_serialization_version = 'with_buckets', map_serialization_version_for_zero_level_parts = 'basic',
+    map_buckets_min_avg_size = 0, map_buckets_strategy = 'constant', max_buckets_in_map = 16,
+    min_age_to_force_merge_seconds = 86400, min_age_to_force_merge_on_partition_only = 1
 COMMENT 'Every accepted event, once or more: read resolved_events, or the view of one event';
 
 CREATE TABLE IF NOT EXISTS quarantine
@@ -53,21 +65,25 @@ COMMENT 'Events that broke their plan, with the reasons; mended and replayed by 
 
 CREATE TABLE IF NOT EXISTS traits
 (
-    user_id String COMMENT 'The user id the trait was set for; empty while unknown' CODEC(ZSTD(1)),
-    anonymous_id String COMMENT 'The anonymous id the trait was set for' CODEC(ZSTD(1)),
+    actor UInt64 MATERIALIZED cityHash64(distinct_id) COMMENT 'Hash of distinct_id' CODEC(ZSTD(1)),
+    distinct_id String COMMENT 'The user id, or while it is unknown the anonymous id, it was set for' CODEC(ZSTD(1)),
     trait LowCardinality(String) COMMENT 'Name of the trait in the tracking plan',
     value String COMMENT 'Strings as they are, other values as JSON text' CODEC(ZSTD(1)),
     timestamp DateTime64(3, 'UTC') COMMENT 'When it was set' CODEC(DoubleDelta, ZSTD(1)),
-    message_id String COMMENT 'The identify that set it' CODEC(ZSTD(1)),
-    distinct_id String MATERIALIZED if(user_id != '', user_id, anonymous_id) COMMENT 'The id that the person is looked up by' CODEC(ZSTD(1))
+    message_id String COMMENT 'The identify that set it' CODEC(ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
-ORDER BY (trait, distinct_id, message_id)
+ORDER BY (trait, actor, message_id)
 SETTINGS non_replicated_deduplication_window = 1000
 COMMENT 'Every value that every trait ever had; read resolved_traits for the latest of each person';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS traits_from_events TO traits AS
-SELECT user_id, anonymous_id, pair.1 AS trait, pair.2 AS value, timestamp, message_id
+SELECT
+    if(user_id != '', user_id, anonymous_id) AS distinct_id,
+    pair.1 AS trait,
+    pair.2 AS value,
+    original_timestamp + toIntervalMillisecond(skew_ms) AS timestamp,
+    if(message_text = '', toString(message_uuid), message_text) AS message_id
 FROM events
 ARRAY JOIN CAST(properties, 'Array(Tuple(String, String))') AS pair
 WHERE kind = 'identify';
@@ -97,7 +113,9 @@ WHERE kind IN ('identify', 'alias') AND link.1 != '' AND link.2 != '' AND link.1
 CREATE TABLE IF NOT EXISTS identities
 (
     id String COMMENT 'A user id or anonymous id' CODEC(ZSTD(1)),
-    person_id String COMMENT 'The person it belongs to' CODEC(ZSTD(1)),
+    person_id String COMMENT 'The id that names the person it belongs to' CODEC(ZSTD(1)),
+    actor UInt64 MATERIALIZED cityHash64(id) COMMENT 'Hash of id' CODEC(ZSTD(1)),
+    person UInt64 MATERIALIZED cityHash64(person_id) COMMENT 'Hash of person_id' CODEC(ZSTD(1)),
     version UInt64 COMMENT 'Nanoseconds since 1970 when this was decided; the latest counts'
 )
 ENGINE = ReplacingMergeTree(version)

@@ -1,5 +1,17 @@
 -- The relations that questions read: each message once, each person resolved.
 
+CREATE DICTIONARY IF NOT EXISTS people
+(
+    actor UInt64,
+    person UInt64,
+    person_id String
+)
+PRIMARY KEY actor
+SOURCE(CLICKHOUSE({credentials}QUERY 'SELECT actor, person, person_id FROM {database}.identities FINAL WHERE actor != person'))
+LAYOUT(HASHED())
+LIFETIME(MIN 5 MAX 10)
+COMMENT 'The table identities in memory: how each event finds its person';
+
 CREATE VIEW IF NOT EXISTS resolved_events
 (
     message_id String COMMENT 'Made once by the client; each is here once',
@@ -20,34 +32,32 @@ CREATE VIEW IF NOT EXISTS resolved_events
     properties Map(LowCardinality(String), String) COMMENT 'Strings as they are, other values as JSON text',
     context Map(LowCardinality(String), String) COMMENT 'Nested names joined with dots: page.url, campaign.source',
     violations Array(Tuple(code LowCardinality(String), pointer String, expected String, found String)) COMMENT 'What the plan''s policy let through',
+    person UInt64 COMMENT 'Hash of person_id: grouping and joining by it costs half as much',
     person_id String COMMENT 'The person, after identify and alias, also for what happened before them'
 )
 AS SELECT
-    e.message_id AS message_id, e.kind AS kind, e.event AS event, e.user_id AS user_id,
-    e.anonymous_id AS anonymous_id, e.previous_id AS previous_id, e.group_id AS group_id,
-    e.session_id AS session_id, e.timestamp AS timestamp,
-    e.original_timestamp AS original_timestamp, e.sent_at AS sent_at,
-    e.received_at AS received_at, e.source AS source, e.plan AS plan,
-    e.plan_version AS plan_version, e.properties AS properties, e.context AS context,
-    e.violations AS violations,
-    if(i.person_id != '', i.person_id, e.distinct_id) AS person_id
-FROM events AS e FINAL
-LEFT ANY JOIN (SELECT id, person_id FROM identities FINAL) AS i ON i.id = e.distinct_id
+    message_id, kind, event, user_id, anonymous_id, previous_id, group_id, session_id, timestamp,
+    original_timestamp, sent_at, received_at, source, plan, plan_version, properties, context,
+    violations,
+    dictGetOrDefault('{database}.people', 'person', actor, actor) AS person,
+    dictGetOrDefault('{database}.people', 'person_id', actor, distinct_id) AS person_id
+FROM events FINAL
 COMMENT 'Every accepted event once, with the person it belongs to: what questions read';
 
 CREATE VIEW IF NOT EXISTS resolved_traits
 (
+    person UInt64 COMMENT 'Hash of person_id',
     person_id String COMMENT 'The person',
     trait LowCardinality(String) COMMENT 'Name of the trait in the tracking plan',
     value String COMMENT 'The latest value: strings as they are, other values as JSON text',
     timestamp DateTime64(3, 'UTC') COMMENT 'When that value was set'
 )
 AS SELECT
-    if(i.person_id != '', i.person_id, t.distinct_id) AS person_id,
+    dictGetOrDefault('{database}.people', 'person', t.actor, t.actor) AS person,
+    any(dictGetOrDefault('{database}.people', 'person_id', t.actor, t.distinct_id)) AS person_id,
     t.trait AS trait,
     argMax(t.value, (t.timestamp, t.message_id)) AS value,
     max(t.timestamp) AS timestamp
 FROM traits AS t
-LEFT ANY JOIN (SELECT id, person_id FROM identities FINAL) AS i ON i.id = t.distinct_id
-GROUP BY person_id, trait
+GROUP BY person, trait
 COMMENT 'The latest value of each trait of each person';
