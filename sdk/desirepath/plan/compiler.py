@@ -13,6 +13,7 @@ import msgspec
 
 from desirepath.event import PAGE_EVENT, SCREEN_EVENT, Kind
 from desirepath.plan import pii
+from desirepath.plan.fastpath import FAILURES
 from desirepath.plan.model import Plan, Policy, Property
 from desirepath.plan.rule import Rule, fold
 from desirepath.plan.violations import Violation
@@ -113,12 +114,14 @@ class Validator:
             The JSON object of its context.
         """
         rule = self._events.get(event) if kind == "track" else self._kinds[kind]
-        if rule is not None:
-            kept_context = self._contexts.get(context)
-            if kept_context is not None:
-                kept = rule.accept(payload)
-                if kept is not None:
-                    return Verdict("accept", (), kept, kept_context)
+        kept_context = self._contexts.get(context)
+        if rule is not None and kept_context is not None:
+            try:
+                kept = rule.fast.run(payload)
+            except FAILURES:
+                kept = None
+            if kept is not None:
+                return Verdict("accept", (), kept, kept_context)
         return self._judge(rule, event, payload, context)
 
     def _judge(self, rule: Rule | None, event: str, payload: bytes, context: bytes) -> Verdict:
@@ -130,7 +133,7 @@ class Validator:
             known = self._spellings.get(fold(event))
             expected = f"a planned event, such as {known!r}" if known else "a planned event"
             out.append(Violation("unplanned_event", "/event", expected, show(event)))
-        kept = rule.accept(payload)
+        kept = rule.fast.accept(payload)
         if kept is None:
             kept, bad = rule.judge(payload, out)
             rejected |= bad

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, Union
 
 import msgspec
@@ -28,7 +29,7 @@ from desirepath.plan.violations import Violation
 from desirepath.plan.walker import compile_schema
 from desirepath.plan.wire import encode, fits, scan
 
-__all__ = ["FastPath"]
+__all__ = ["FAILURES", "FastPath"]
 
 Test = Callable[[Any], bool]
 
@@ -43,7 +44,8 @@ MAX_SEEN_LENGTH: Final = 64
 _MAX_EXACT: Final = 2**53
 _INT64: Final = (-(2**63), 2**63 - 1)
 _decode_any = msgspec.json.Decoder().decode
-_FAILURES: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+FAILURES: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What decoding may raise; none of it leaves the validator."""
 
 
 class _Type(msgspec.Struct, frozen=True):
@@ -62,16 +64,17 @@ class FastPath:
         self._properties = properties
         self._key = key
         self._orders = 0
-        self._bounded = True
-        self._run = self._build(None)
+        self.run = self._build(None)
+        """The payload as it is to be kept, None if this path cannot tell that it is valid.
+
+        Raises one of `FAILURES` where msgspec already sees that it is not.
+        """
 
     def accept(self, raw: bytes) -> bytes | None:
-        """The payload as it is to be kept, None if this path cannot tell that it is valid."""
+        """As `run`, without exceptions."""
         try:
-            if not self._bounded and scan(raw) is not None:
-                return None
-            return self._run(raw)
-        except _FAILURES:
+            return self.run(raw)
+        except FAILURES:
             return None
 
     def _build(self, sample: Any) -> Callable[[bytes], bytes | None]:
@@ -86,7 +89,6 @@ class FastPath:
             for name, prop in self._properties.items()
         }
         required = [name for name, prop in self._properties.items() if prop.required]
-        self._bounded = all(one.bounded for one in types.values())
         struct, attributes = _struct(types, required, sample)
         lines, scope = _tests(types, required, attributes)
         scope["decode"] = msgspec.json.Decoder(struct).decode
@@ -94,6 +96,9 @@ class FastPath:
         scope["settle"] = self._settle
         # Another order, white space and all that is odd are for `settle` to decide.
         lines = ["s = decode(raw)", *lines, "out = encode(s)"]
+        if not all(one.bounded for one in types.values()):
+            scope["scan"] = scan
+            lines.insert(0, "if scan(raw) is not None: return None")
         lines += ["if out != raw:", "    out = settle(raw, out)"]
         if treated:
             lines.append("    if out is None: return None")
@@ -115,7 +120,7 @@ class FastPath:
             return None
         if self._orders < MAX_ORDERS:
             self._orders += 1
-            self._run = self._build(value)
+            self.run = self._build(value)
         return compact
 
 
@@ -127,10 +132,16 @@ def _of_property(prop: Property, treatment: pii.Treatment | None, sample: Any) -
     if prop.pii == "hash":
         # What the SDK has hashed already no longer has the property's own form.
         check = _checked(prop.schema)
-        return _Type(Any, lambda value: pii.is_protected(value) or check(value), bounded=False)
+        is_text = prop.schema.get("type") == "string"
+        return _Type(
+            str if is_text else Any,
+            lambda value: pii.is_protected(value) or check(value),
+            bounded=is_text,
+        )
     if treatment is not None and treatment.is_nested:
         return _Type(Any, _checked(prop.schema), bounded=False)
-    return _type(prop.schema, sample)
+    # What is personal is not to stay in memory, as the values that passed a pattern do.
+    return _fallback(prop.schema) if prop.pii else _type(prop.schema, sample)
 
 
 def _checked(schema: Mapping[str, Any]) -> Test:
@@ -198,24 +209,28 @@ def _string(schema: Mapping[str, Any], _: Any) -> _Type:
         if theirs in schema
     }
     base = Annotated[str, Meta(**meta)] if meta else str
-    tests: list[Callable[[str], Any]] = []
-    if "pattern" in schema:
-        tests.append(compile_pattern(schema["pattern"]).search)
-    if "format" in schema:
-        tests.append(FORMATS[schema["format"]])
-    if not tests:
+    if "pattern" not in schema and "format" not in schema:
         return _Type(base)
+    return _Type(base, *_text_test(schema.get("pattern"), schema.get("format")))
+
+
+@lru_cache(maxsize=4096)
+def _text_test(pattern: str | None, format_name: str | None) -> tuple[Test, set[Any]]:
+    """The test of a pattern and a format, and the set of short texts that have passed it."""
+    matches = compile_pattern(pattern).matcher if pattern is not None else None
+    has_form = FORMATS[format_name] if format_name is not None else None
     seen: set[Any] = set()
 
     def test(value: str) -> bool:
-        for one in tests:
-            if not one(value):
-                return False
+        if matches is not None and not matches(value):
+            return False
+        if has_form is not None and not has_form(value):
+            return False
         if len(seen) < MAX_SEEN and len(value) <= MAX_SEEN_LENGTH:
             seen.add(value)
         return True
 
-    return _Type(base, test, seen)
+    return test, seen
 
 
 def _integer_bounds(schema: Mapping[str, Any]) -> tuple[int, int]:

@@ -9,6 +9,7 @@ duplicate keys, tabs as indentation, byte order marks, several documents, unquot
 from __future__ import annotations
 
 import re
+import sys
 from decimal import Decimal
 from typing import Any, Final, NoReturn
 
@@ -181,7 +182,8 @@ def _attach(parent: tuple[Node, list[Any]], node: Node, event: Any) -> None:
                 f"the key {key!r} is there twice",
                 f"first on line {holder.keys[key].line}",
             )
-        pending.extend((key, node.place))
+        # The same names come in many events: one object each keeps a large plan in the caches.
+        pending.extend((sys.intern(key), node.place))
 
 
 def _scalar(event: Any, place: Place) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
@@ -49,6 +50,10 @@ class Pattern:
         self._automaton = _Automaton(tree)
         self._search = re.compile(_python(tree)).search
         self.backtrack_limit = self._automaton.backtrack_limit(tree)
+        self.matcher: Callable[[str], object] = (
+            self._search if self.backtrack_limit is None else self.search
+        )
+        """As `search`, by the shortest way; its answer is true or false in effect only."""
 
     def search(self, text: str) -> bool:
         """Whether the pattern matches somewhere in the text."""

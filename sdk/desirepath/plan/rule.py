@@ -74,7 +74,7 @@ class Rule:
         )
         self._planned: dict[str, _Planned] | None = None
         self._names = {fold(name): name for name in properties}
-        self.accept = FastPath(properties, key).accept
+        self.fast = FastPath(properties, key)
 
     def judge(self, raw: bytes, out: list[Violation]) -> tuple[bytes, bool]:
         """What to keep of a payload, and whether it is rejected; appends every violation."""
