@@ -10,15 +10,15 @@ end, so one daily aggregation serves all of them.
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from desirepath.errors import NotEstimable, QueryError
+from desirepath.errors import NotEstimable
 from desirepath_analytics.predict.spec import Propensity
 
-__all__ = ["Schedule", "days_needed", "moment", "schedule"]
+__all__ = ["Schedule", "days_needed", "schedule"]
 
 _MAX_TRAINING_CUTOFFS: Final = 6
 _DAY: Final = timedelta(days=1)
@@ -106,25 +106,3 @@ def schedule(spec: Propensity, begin: datetime, end: datetime) -> Schedule:
         training=tuple(latest + step * number for number in range(count)),
         horizon_days=horizon,
     )
-
-
-def moment(value: datetime | str, field: str) -> datetime:
-    """An aware UTC datetime from what a caller gave; a date is its midnight, UTC.
-
-    Raises
-    ------
-    QueryError
-        If it is no ISO 8601 time, or a datetime without a time zone.
-    """
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError as error:
-            raise QueryError(
-                f"{field}: {value!r} is not a time", hint="write it like 2026-01-31"
-            ) from error
-        if value.tzinfo is None:
-            value = value.replace(tzinfo=UTC)
-    if value.tzinfo is None:
-        raise QueryError(f"{field}: {value!r} has no time zone; use datetime.now(UTC)")
-    return value.astimezone(UTC)

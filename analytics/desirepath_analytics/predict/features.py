@@ -23,12 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
+from desirepath_analytics.catalog import OpenCatalog
+from desirepath_analytics.conditions import parse_where
 from desirepath_analytics.predict.spec import Family, Propensity
-from desirepath_analytics.predict.where import condition
+from desirepath_analytics.sql.build import BEHAVIOUR, Statement
 from desirepath_collector.warehouse import Sql
 
 __all__ = [
@@ -45,6 +47,12 @@ _WINDOWS_DAYS: Final = (1, 7, 28)
 _DAY_MS: Final = 86_400_000
 _SESSION_GAP_MS: Final = 30 * 60 * 1000
 _NEVER_MS: Final = 0
+# A row a person and cut-off: more than a question for people to read may have.
+_LIMITS: Final = {
+    "max_execution_time": 600,
+    "max_memory_usage": 4_000_000_000,
+    "max_result_rows": 20_000_000,
+}
 
 Source = Literal["activity", "first_touch", "traits"]
 
@@ -103,18 +111,6 @@ class _Draft(msgspec.Struct, frozen=True):
     expression: str
 
 
-class _Binder:
-    """Numbers the bound values of one statement."""
-
-    def __init__(self) -> None:
-        self.params: dict[str, Any] = {}
-
-    def __call__(self, value: Any, kind: str) -> str:
-        name = f"p{len(self.params)}"
-        self.params[name] = value
-        return f"{{{name}:{kind}}}"
-
-
 def features(spec: Propensity, inventory: Inventory) -> tuple[Feature, ...]:
     """The columns of the model's input, in their order."""
     found = [
@@ -157,9 +153,10 @@ def activity_sql(spec: Propensity, inventory: Inventory, end: datetime, days: Se
         Columns `person_id`, `k` (the cut-off's days before the end), `recency_days`, and one a
         feature; ordered by `k`, then `person_id`.
     """
-    bind = _Binder()
+    statement = Statement(OpenCatalog())
+    bind = statement.bind
     end_ms = bind(_ms(end), "Int64")
-    pieces, extra = _pieces(spec, inventory, bind)
+    pieces, extra = _pieces(spec, inventory, statement)
     drafts = _drafts(spec, inventory)
     columns = [f"{draft.expression} AS f{number}" for number, draft in enumerate(drafts)]
     population = [f"min(age) - k < {bind(spec.active_days, 'Int32')}"]
@@ -188,7 +185,7 @@ WITH
                 toInt32(intDiv(end_ms - 1 - ms, day_ms)) AS age_exact,
                 {_lines(extra, 16)}
             FROM resolved_events
-            WHERE timestamp < fromUnixTimestamp64Milli(end_ms, 'UTC') AND kind != 'alias'
+            WHERE timestamp < fromUnixTimestamp64Milli(end_ms, 'UTC') AND {BEHAVIOUR}
         )
         GROUP BY person_id, age
     )
@@ -202,14 +199,15 @@ WHERE age >= k
 GROUP BY person_id, k
 HAVING {" AND ".join(population)}
 ORDER BY k, person_id"""  # noqa: S608 (every value and name is bound)
-    return Sql(text.strip(), bind.params)
+    return statement.sql(text.strip(), _LIMITS)
 
 
 def first_touch_sql(inventory: Inventory, end: datetime, days: Sequence[int]) -> Sql | None:
     """The first value of each context field before each cut-off; None if there is no field."""
     if not inventory.context:
         return None
-    bind = _Binder()
+    statement = Statement(OpenCatalog())
+    bind = statement.bind
     values = [
         "toString(source)" if field == "source" else f"context[{bind(field, 'String')}]"
         for field in inventory.context
@@ -242,14 +240,14 @@ FROM (
                 toUnixTimestamp64Milli(timestamp) AS ms,
                 {_lines([f"{value} AS v{n}" for n, value in enumerate(values)], 16)}
             FROM resolved_events
-            WHERE timestamp < fromUnixTimestamp64Milli(end_ms, 'UTC')
+            WHERE timestamp < fromUnixTimestamp64Milli(end_ms, 'UTC') AND {BEHAVIOUR}
         )
         GROUP BY person_id
     )
 )
 WHERE first_ms < cutoff_ms
 ORDER BY k, person_id"""  # noqa: S608 (every value and name is bound)
-    return Sql(text.strip(), bind.params)
+    return statement.sql(text.strip(), _LIMITS)
 
 
 def traits_sql(inventory: Inventory, end: datetime, days: Sequence[int]) -> Sql | None:
@@ -257,7 +255,8 @@ def traits_sql(inventory: Inventory, end: datetime, days: Sequence[int]) -> Sql 
     traits = (*inventory.trait_numbers, *inventory.trait_categories)
     if not traits:
         return None
-    bind = _Binder()
+    statement = Statement(OpenCatalog())
+    bind = statement.bind
     end_ms = bind(_ms(end), "Int64")
     raw = [f"properties[{bind(trait, 'String')}] AS v{n}" for n, trait in enumerate(traits)]
     last = [f"argMaxIf(v{n}, (ms, v{n}), v{n} != '')" for n in range(len(traits))]
@@ -283,12 +282,13 @@ FROM (
 WHERE ms < end_ms - k * {_DAY_MS}
 GROUP BY person_id, k
 ORDER BY k, person_id"""  # noqa: S608 (every value and name is bound)
-    return Sql(text.strip(), bind.params)
+    return statement.sql(text.strip(), _LIMITS)
 
 
 def labels_sql(spec: Propensity, end: datetime, days: Sequence[int]) -> Sql:
     """Who did the outcome in `[cut-off, cut-off + horizon)`: columns `person_id`, `k`."""
-    bind = _Binder()
+    statement = Statement(OpenCatalog())
+    bind = statement.bind
     end_ms = bind(_ms(end), "Int64")
     horizon_ms = int(spec.horizon_length.total_seconds() * 1000)
     text = f"""
@@ -301,21 +301,24 @@ FROM (
         arrayJoin({bind(list(days), "Array(Int32)")}) AS k,
         end_ms - k * {_DAY_MS} AS cutoff_ms
     FROM resolved_events
-    WHERE event = {bind(spec.outcome, "String")} AND ({condition(spec.where, bind)})
+    WHERE event = {bind(spec.outcome, "String")} AND {_fits(spec, statement)}
 )
 WHERE ms >= cutoff_ms AND ms < cutoff_ms + {bind(horizon_ms, "Int64")}
 ORDER BY k, person_id"""  # noqa: S608 (every value and name is bound)
-    return Sql(text.strip(), bind.params)
+    return statement.sql(text.strip(), _LIMITS)
 
 
-def _pieces(spec: Propensity, inventory: Inventory, bind: _Binder) -> tuple[list[str], list[str]]:
+def _pieces(
+    spec: Propensity, inventory: Inventory, statement: Statement
+) -> tuple[list[str], list[str]]:
     """The aggregates of a piece of time, and the columns of single events they need."""
+    bind = statement.bind
     pieces: list[str] = []
     extra: list[str] = []
     for number, name in enumerate(inventory.events):
         same = f"event = {bind(name, 'String')}"
         if number == 0 and spec.where:
-            same += f" AND ({condition(spec.where, bind)})"
+            same += f" AND {_fits(spec, statement)}"
         extra.append(f"{same} AS is{number}")
         pieces.append(f"countIf(is{number}) AS n{number}")
         pieces.append(f"maxIf(ms, is{number}) AS last{number}")
@@ -380,6 +383,12 @@ def _drafts(spec: Propensity, inventory: Inventory) -> list[_Draft]:
         mean = f"sum(sum{number}) / sum(filled{number})"
         add("properties", f"{name}.{prop}, mean", f"if(sum(filled{number}) > 0, {mean}, NULL)")
     return drafts
+
+
+def _fits(spec: Propensity, statement: Statement) -> str:
+    """Whether an outcome's properties are those asked for; a bare name is a property."""
+    where = parse_where(spec.where)
+    return "1" if where is None else f"({statement.condition(where, [spec.outcome], 'where')})"
 
 
 def _numbers(spec: Propensity, inventory: Inventory) -> tuple[tuple[str, str], ...]:

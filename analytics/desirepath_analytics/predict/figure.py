@@ -24,6 +24,7 @@ _BAND: Final = "rgba(15, 118, 110, 0.16)"
 _RECENCY: Final = "#d97706"
 _FONT: Final = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 _TOP: Final = 0.1
+_ROOM: Final = 0.12
 
 
 def figure(report: Report) -> go.Figure:
@@ -156,11 +157,11 @@ def _gain(fig: go.Figure, go: Any, report: Report) -> None:
         y=found,
         text=f"the likeliest 10 % hold <b>{found:.0%}</b>",
         showarrow=False,
-        # Right of the point and below the curve, which rises from here on.
+        # Right of the point and below the curve, which rises from here on, if there is room.
         xanchor="left",
-        yanchor="top",
+        yanchor="top" if found > _ROOM else "bottom",
         xshift=12,
-        yshift=-4,
+        yshift=-4 if found > _ROOM else 40,
         font={"color": _MODEL},
         bgcolor="rgba(255,255,255,0.8)",
         row=1,
@@ -218,7 +219,7 @@ def _axis() -> dict[str, Any]:
         "showline": True,
         "linecolor": _GRID,
         "tickfont": {"color": _QUIET},
-        "title_font": {"color": _QUIET},
+        "title_font": {"color": _QUIET, "size": 13},
         "nticks": 7,
     }
 

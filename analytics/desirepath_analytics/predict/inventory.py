@@ -12,7 +12,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-from desirepath.errors import NotEstimable
+from desirepath.errors import NotEstimable, QueryError
+from desirepath_analytics.names import did_you_mean
 from desirepath_analytics.predict.features import Inventory
 from desirepath_analytics.predict.spec import Propensity
 from desirepath_collector.warehouse import Sql
@@ -63,11 +64,21 @@ def take_inventory(
     ------
     NotEstimable
         If there is nothing at all before `end`.
+    QueryError
+        If an event the question names never happened before `end`.
     """
     end_ms = round(end.timestamp() * 1000)
     found = warehouse.query(Sql(_text("events"), {"end_ms": end_ms, "most": 1000})).to_pylist()
     if not found:
         raise NotEstimable(f"there are no events before {end:%Y-%m-%d %H:%M}")
+    seen = {row["event"]: row["times"] for row in found}
+    for name in (spec.outcome, *spec.population.did, *spec.population.did_not):
+        if name not in seen:
+            # Nothing to learn from, even if it is planned; a mistyped name gets its nearest.
+            raise QueryError(
+                f"{name!r} never happened before {end:%Y-%m-%d %H:%M}",
+                hint=did_you_mean(name, seen),
+            )
     others = spec.events or tuple(row["event"] for row in found)
     events = (spec.outcome, *(name for name in others if name != spec.outcome))[:_MAX_EVENTS]
     times = sum(row["times"] for row in found)

@@ -132,13 +132,17 @@ def add_labels(
     return msgspec.structs.replace(rows, label=places >= 0)
 
 
-def fit_encoder(rows: Rows, spec: Propensity, inventory: Inventory) -> Encoder:
-    """The levels to know, from the training rows alone."""
+def fit_encoder(
+    rows: Rows, chosen: NDArray[np.int64], spec: Propensity, inventory: Inventory
+) -> Encoder:
+    """The levels to know, from the chosen rows alone."""
     levels = {}
     columns = features(spec, inventory)
     for number, feature in enumerate(columns):
         if feature.kind == "category":
-            counted = pc.value_counts(rows.values[number].drop_null()).to_pylist()
+            counted = pc.value_counts(
+                rows.values[number].take(pa.array(chosen)).drop_null()
+            ).to_pylist()
             known = [
                 (-int(pair["counts"]), str(pair["values"]))
                 for pair in counted

@@ -32,7 +32,7 @@ __all__ = [
 
 _TOP_SHARE: Final = 0.1
 _CURVE_POINTS: Final = 51
-_RESAMPLES: Final = 400
+_RESAMPLES: Final = 300
 _TAILS_PERCENT: Final = (2.5, 97.5)
 _Z95: Final = 1.959963984540054
 # A forecast of 0 that comes true costs log(1 / 1e-7), not infinity.
@@ -208,7 +208,8 @@ def compare(
                 ranking.auc(positive, negative),
                 gains[0] / _TOP_SHARE,
                 error,
-                1 - error / spread if spread else np.nan,
+                # A constant forecast would differ from its own error by a rounding only.
+                np.round(1 - error / spread, 12) + 0.0 if spread else np.nan,
                 float(surprise @ weight) / total,
                 gains[1:],
             ]

@@ -9,52 +9,40 @@ one that was judged, not a refit. The report's numbers are the holdout's.
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.isotonic import IsotonicRegression
 
 from desirepath.errors import NotEstimable
 from desirepath.event import Clock, utc_now
-from desirepath_analytics.predict.cutoffs import Schedule, moment, schedule
+from desirepath_analytics.predict.cutoffs import Schedule, schedule
 from desirepath_analytics.predict.features import Inventory, features
+from desirepath_analytics.predict.fitting import Fit, calibrated, importance, one_thread
 from desirepath_analytics.predict.inventory import bounds, take_inventory
 from desirepath_analytics.predict.matrix import Encoder, Rows, add_labels, fetch, fit_encoder
-from desirepath_analytics.predict.measures import Forecast, auc, calibration, compare, wilson
-from desirepath_analytics.predict.report import Importance, Report, Sample
+from desirepath_analytics.predict.measures import Forecast, calibration, compare, wilson
+from desirepath_analytics.predict.report import Report, Sample
 from desirepath_analytics.predict.scores import Scores
 from desirepath_analytics.predict.spec import Propensity
+from desirepath_analytics.spec import Period, moment
 
 if TYPE_CHECKING:
     from desirepath_collector.warehouse import Warehouse
 
 __all__ = ["TrainedModel", "train"]
 
-_FOLDS: Final = 5
-# From here on fewer splits do as well, and five models cost too much.
-_MANY_ROWS: Final = 60_000
-_SPLITS_OF_MANY: Final = 2
-_MAX_TRAINING_ROWS: Final = 200_000
-# Isotonic regression overfits on few outcomes (scikit-learn's guide: much less than 1,000).
-_ISOTONIC_OUTCOMES: Final = 1_000
+_MAX_TRAINING_ROWS: Final = 100_000
 _LEAST_TRAINING: Final = 50
 _LEAST_HOLDOUT: Final = 25
-_IMPORTANCE_ROWS: Final = 4_000
-_IMPORTANCE_SHUFFLES: Final = 5
-_IMPORTANCE_SHOWN: Final = 15
-_MAX_ROUNDS: Final = 400
-_PATIENCE_ROUNDS: Final = 15
 _ONE_MS: Final = timedelta(milliseconds=1)
 
-Matrix = NDArray[np.float32]
-Flags = NDArray[np.bool_]
+# A change of the base rate that is worth a word.
+_DRIFT: Final = 0.15
 
 
 class TrainedModel(msgspec.Struct, frozen=True):
@@ -68,10 +56,8 @@ class TrainedModel(msgspec.Struct, frozen=True):
         The categories' levels.
     kept
         Positions of the features that vary in training; the classifier sees only these.
-    classifier
-        A fitted `CalibratedClassifierCV`.
-    floor
-        No probability is below it or above 1 - it.
+    fit
+        What turns features into a probability.
     report
         How good it is.
     """
@@ -80,19 +66,18 @@ class TrainedModel(msgspec.Struct, frozen=True):
     inventory: Inventory
     encoder: Encoder
     kept: tuple[int, ...]
-    classifier: Any
-    floor: float
+    fit: Fit
     report: Report
 
     def probability(self, rows: Rows) -> NDArray[np.float64]:
         """Each row's probability of the outcome within the horizon."""
-        return _probability(self.classifier, self.encoder(rows)[:, self.kept], self.floor)
+        return self.fit.probability(self.encoder(rows)[:, self.kept])
 
     def score(
         self,
         warehouse: Warehouse,
         *,
-        at: datetime | str | None = None,
+        at: object = None,
         clock: Clock = utc_now,
     ) -> Scores:
         """Every person in the population at `at` (default: just after the last event).
@@ -104,7 +89,7 @@ class TrainedModel(msgspec.Struct, frozen=True):
         """
         if at is None:
             at = bounds(warehouse, clock())[1] + _ONE_MS
-        cutoff = moment(at, "at")
+        cutoff = moment(at, "at", now=clock())
         rows = fetch(warehouse, self.spec, self.inventory, cutoff, (0,))
         if not len(rows):
             raise NotEstimable(
@@ -120,18 +105,19 @@ def train(
     warehouse: Warehouse,
     *,
     name: str = "propensity",
-    since: datetime | str | None = None,
-    until: datetime | str | None = None,
+    since: object = None,
+    until: object = None,
     seed: int = 0,
     clock: Clock = utc_now,
 ) -> TrainedModel:
     """See `Propensity.train`; `name` is the report's, `clock` says what lies in the future."""
     now = clock()
     first, last = bounds(warehouse, now)
-    begin = first if since is None else max(moment(since, "since"), first)
+    period = Period.of(since, until)
+    begin = max(period.since or first, first)
     # Whole days read better, and no more than a day is given away.
     midnight = last.replace(hour=0, minute=0, second=0, microsecond=0)
-    end = midnight if until is None else min(moment(until, "until"), last + _ONE_MS)
+    end = min(period.until, last + _ONE_MS) if period.until else midnight
     plan = schedule(spec, begin, end)
     inventory = take_inventory(warehouse, spec, warehouse.plan(), plan.holdout_cutoff)
     rows = add_labels(
@@ -162,15 +148,16 @@ def _fit(
         notes.append(
             f"trained on {len(fitted)} of {len(training)} rows, all rows of persons drawn at random"
         )
-    encoder = fit_encoder(rows, spec, inventory)
+    encoder = fit_encoder(rows, fitted, spec, inventory)
     x, y = encoder(rows, fitted), rows.label[fitted]
     kept = tuple(np.flatnonzero(_varies(x)).tolist())
     x = x[:, kept]
     categorical = [encoder.categorical[column] for column in kept]
-    fit = _calibrated(x, y, rows.person[fitted], categorical, rng)
+    with one_thread():
+        fit = calibrated(x, y, rows.person[fitted], categorical, rng)
 
     x_out, y_out = encoder(rows, holdout)[:, kept], rows.label[holdout]
-    probability = _probability(fit.classifier, x_out, fit.floor)
+    probability = fit.probability(x_out)
     recency = rows.recency_days
     isotonic = IsotonicRegression(increasing=False, out_of_bounds="clip")
     isotonic.fit(recency[training], rows.label[training])
@@ -185,7 +172,8 @@ def _fit(
         rng,
     )
     names = [feature.name for feature in features(spec, inventory)]
-    importance = _importance(fit, x_out, y_out, [names[column] for column in kept], rng)
+    with one_thread():
+        matters = importance(fit, x_out, y_out, [names[column] for column in kept], rng)
     seen = np.unique(rows.person[training])
     if len(plan.training) > 1 and plan.training[1] - plan.training[0] < plan.horizon_days:
         notes.append(
@@ -195,6 +183,13 @@ def _fit(
         notes.append(
             "history is shorter than lookback and horizon: earlier cut-offs see less of the past "
             "than the holdout does"
+        )
+    before, after = _sample(rows, training).base_rate, _sample(rows, holdout).base_rate
+    apart = after.low > before.high or after.high < before.low
+    if apart and abs(after.value / before.value - 1) > _DRIFT:
+        notes.append(
+            f"people changed: {before.value:.1%} did it in training, {after.value:.1%} in the "
+            "holdout; later probabilities may be off by as much"
         )
     if advantage.low <= 0:
         notes.append("not shown to rank better than the days since the last event")
@@ -214,7 +209,7 @@ def _fit(
         base=measures["base"],
         advantage=advantage,
         calibration=calibration(y_out, probability),
-        importance=importance,
+        importance=matters,
         gain_model=curves["model"],
         gain_recency=curves["recency"],
         calibrated_by=fit.method,
@@ -224,7 +219,7 @@ def _fit(
         versions=_versions(),
         notes=tuple(notes),
     )
-    return TrainedModel(spec, inventory, encoder, kept, fit.classifier, fit.floor, report)
+    return TrainedModel(spec, inventory, encoder, kept, fit, report)
 
 
 def _refuse_too_little(
@@ -264,115 +259,7 @@ def _sampled(
     return training[(rng.random(len(rows.persons)) < share)[rows.person[training]]]
 
 
-class _Fit(msgspec.Struct, frozen=True):
-    """A fitted classifier, how it was calibrated, its boosting rounds, its least probability."""
-
-    classifier: Any
-    method: str
-    rounds: int
-    floor: float
-
-
-def _calibrated(
-    x: Matrix,
-    y: Flags,
-    person: NDArray[np.int64],
-    categorical: list[bool],
-    rng: np.random.Generator,
-) -> _Fit:
-    splits = _splits(y, person, rng)
-    fit, check = splits[0]
-    seed = int(rng.integers(2**31))
-    stopping = _trees(categorical, seed, max_iter=_MAX_ROUNDS, early_stopping=True)
-    stopping.fit(x[fit], y[fit], X_val=x[check], y_val=y[check])
-    rounds = int(max(stopping.n_iter_ - _PATIENCE_ROUNDS, 1))
-    used = splits if len(y) < _MANY_ROWS else splits[:_SPLITS_OF_MANY]
-    method = (
-        "isotonic"
-        if min(int(y[held].sum()) for _, held in used) >= _ISOTONIC_OUTCOMES
-        else "sigmoid"
-    )
-    classifier = CalibratedClassifierCV(
-        _trees(categorical, seed, max_iter=rounds, early_stopping=False),
-        method=method,
-        cv=used,
-        ensemble=True,
-    )
-    classifier.fit(x, y)
-    # Isotonic regression says 0 and 1 where it saw no exception. Having seen none among n, the
-    # rule of succession says 1 / (n + 2).
-    return _Fit(classifier, method, rounds, 1 / (min(len(held) for _, held in used) + 2))
-
-
-def _trees(
-    categorical: list[bool], seed: int, *, max_iter: int, early_stopping: bool
-) -> HistGradientBoostingClassifier:
-    return HistGradientBoostingClassifier(
-        learning_rate=0.06,
-        max_iter=max_iter,
-        max_leaf_nodes=15,
-        min_samples_leaf=40,
-        l2_regularization=5.0,
-        categorical_features=categorical if any(categorical) else None,
-        early_stopping=early_stopping,
-        n_iter_no_change=_PATIENCE_ROUNDS,
-        random_state=seed,
-    )
-
-
-def _splits(
-    y: Flags, person: NDArray[np.int64], rng: np.random.Generator
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """(fit, calibrate) rows: every person wholly on one side, buyers dealt out evenly."""
-    persons, index = np.unique(person, return_inverse=True)
-    ever = np.bincount(index, weights=y) > 0
-    fold = np.empty(len(persons), dtype=np.int64)
-    for group in (np.flatnonzero(ever), np.flatnonzero(~ever)):
-        fold[rng.permutation(group)] = np.arange(len(group)) % _FOLDS
-    of_row = fold[index]
-    return [
-        (np.flatnonzero(of_row != number), np.flatnonzero(of_row == number))
-        for number in range(_FOLDS)
-    ]
-
-
-def _importance(
-    fit: _Fit, x: Matrix, y: Flags, names: Sequence[str], rng: np.random.Generator
-) -> tuple[Importance, ...]:
-    """The largest falls in the holdout's AUC; one shuffle finds the candidates."""
-    if len(x) > _IMPORTANCE_ROWS:
-        # As many outcomes as the limit allows: the AUC of a handful would be noise.
-        hits, misses = np.flatnonzero(y), np.flatnonzero(~y)
-        most = max(_IMPORTANCE_ROWS // 2, _IMPORTANCE_ROWS - len(misses))
-        hits = rng.permutation(hits)[:most]
-        misses = rng.permutation(misses)[: _IMPORTANCE_ROWS - len(hits)]
-        chosen = np.sort(np.r_[hits, misses])
-        x, y = x[chosen], y[chosen]
-    whole = auc(y, _probability(fit.classifier, x, fit.floor))
-    work = x.copy()
-
-    def fall(column: int) -> float:
-        work[:, column] = rng.permutation(x[:, column])
-        score = auc(y, _probability(fit.classifier, work, fit.floor))
-        work[:, column] = x[:, column]
-        return whole - score
-
-    falls = [[fall(column)] for column in range(x.shape[1])]
-    best = sorted(range(len(falls)), key=lambda column: -falls[column][0])[:_IMPORTANCE_SHOWN]
-    found = []
-    for column in best:
-        # Fresh shuffles only: the one that chose it is biased upwards.
-        drops = [fall(column) for _ in range(_IMPORTANCE_SHUFFLES)]
-        found.append(Importance(names[column], float(np.mean(drops)), float(np.std(drops, ddof=1))))
-    return tuple(sorted((one for one in found if one.drop > 0), key=lambda one: -one.drop))
-
-
-def _probability(classifier: Any, x: Matrix, floor: float) -> NDArray[np.float64]:
-    raw = np.asarray(classifier.predict_proba(x)[:, 1], dtype=np.float64)
-    return np.clip(raw, floor, 1 - floor)
-
-
-def _varies(x: Matrix) -> Flags:
+def _varies(x: NDArray[np.float32]) -> NDArray[np.bool_]:
     with np.errstate(invalid="ignore"):
         first = x[:1]
         same = (x == first) | (np.isnan(x) & np.isnan(first))

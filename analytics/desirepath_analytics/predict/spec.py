@@ -8,53 +8,30 @@ command line. Everything wrong with it is said when it is made, before any data 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
 from desirepath.errors import QueryError
+from desirepath_analytics.conditions import Condition, Test, parse_where
+from desirepath_analytics.spec import duration_ms
 
 if TYPE_CHECKING:
     from desirepath_analytics.predict.model import TrainedModel
+    from desirepath_analytics.predict.report import Report
     from desirepath_collector.warehouse import Warehouse
 
-__all__ = ["FAMILIES", "Family", "Population", "Propensity", "duration"]
+__all__ = ["FAMILIES", "Family", "Population", "Propensity"]
 
 Family = Literal["activity", "events", "properties", "first_touch", "traits"]
 """The groups of features, see `desirepath_analytics.predict.features`."""
 
 FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
 
-_DURATION: Final = re.compile(r"(\d{1,6})\s*(m|h|d|w)")
-_UNITS: Final = {
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-    "w": timedelta(weeks=1),
-}
-_MAX_DURATION: Final = timedelta(days=3660)
-
-
-def duration(text: str, field: str) -> timedelta:
-    """The length of time that `"14d"`, `"12h"`, `"2w"` or `"30m"` says.
-
-    Raises
-    ------
-    QueryError
-        If `text` is none of these, zero, or above ten years; the message names `field`.
-    """
-    found = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
-    if found is None:
-        raise QueryError(
-            f"{field}: {text!r} is not a length of time", hint='write it like "14d", "12h" or "2w"'
-        )
-    length = int(found[1]) * _UNITS[found[2]]
-    if not timedelta(0) < length <= _MAX_DURATION:
-        raise QueryError(f"{field}: {text!r} is not between one minute and ten years")
-    return length
+_DAY: Final = timedelta(days=1)
+_MOST_DAYS: Final = 3660
 
 
 class Population(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -99,7 +76,7 @@ class Propensity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     Examples
     --------
     >>> Propensity("Order Completed", "14d").to_spec()
-    {'outcome': 'Order Completed', 'horizon': '14d', 'kind': 'propensity'}
+    {'kind': 'propensity', 'horizon': '14d', 'outcome': 'Order Completed'}
     """
 
     outcome: str
@@ -113,11 +90,14 @@ class Propensity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     def __post_init__(self) -> None:
         if not self.outcome:
             raise QueryError("outcome: the name of an event is missing")
-        duration(self.horizon, "horizon")
-        if duration(self.lookback, "lookback") < timedelta(days=1):
-            raise QueryError(f"lookback: {self.lookback!r} is shorter than a day")
+        _span(self.horizon, "horizon", timedelta(minutes=1))
+        _span(self.lookback, "lookback", _DAY)
         if self.population.active_within is not None:
-            duration(self.population.active_within, "population.active_within")
+            _span(self.population.active_within, "population.active_within", _DAY)
+        for test in _tests(parse_where(self.where)):
+            if test.field.kind == "trait":
+                # Traits in the warehouse are today's: they would tell what came after.
+                raise QueryError(f"where: {test.field} is a person's, not the outcome's, property")
         if not self.features:
             raise QueryError("features: name at least one family", hint=", ".join(FAMILIES))
 
@@ -141,39 +121,41 @@ class Propensity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
     def to_spec(self) -> dict[str, Any]:
         """The plan form; `from_spec` takes it back."""
-        fields: dict[str, Any] = msgspec.to_builtins(self)
+        # By way of JSON: tuples become lists, as YAML and JSON have them.
+        fields: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         # The horizon is said even where it is the default: a plan is read by people.
-        return {"outcome": self.outcome, "horizon": self.horizon, **fields, "kind": "propensity"}
+        return {"kind": "propensity", "horizon": self.horizon, **fields}
 
     @property
     def horizon_length(self) -> timedelta:
         """The horizon."""
-        return duration(self.horizon, "horizon")
+        return _span(self.horizon, "horizon", timedelta(minutes=1))
 
     @property
     def horizon_days(self) -> int:
         """The horizon in whole days, rounded up: cut-offs lie whole days apart."""
-        return math.ceil(self.horizon_length / timedelta(days=1))
+        return math.ceil(self.horizon_length / _DAY)
 
     @property
     def lookback_days(self) -> int:
         """The lookback in whole days."""
-        return duration(self.lookback, "lookback") // timedelta(days=1)
+        return _span(self.lookback, "lookback", _DAY) // _DAY
 
     @property
     def active_days(self) -> int:
         """Within how many days before a cut-off a person must have done something."""
         if self.population.active_within is None:
             return self.lookback_days
-        length = duration(self.population.active_within, "population.active_within")
-        return math.ceil(length / timedelta(days=1))
+        return math.ceil(
+            _span(self.population.active_within, "population.active_within", _DAY) / _DAY
+        )
 
     def train(
         self,
         warehouse: Warehouse,
         *,
-        since: datetime | str | None = None,
-        until: datetime | str | None = None,
+        since: object = None,
+        until: object = None,
         seed: int = 0,
     ) -> TrainedModel:
         """Fit, calibrate and measure a model on what lies between `since` and `until`.
@@ -183,7 +165,8 @@ class Propensity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         warehouse
             What `connect` gives.
         since, until
-            The history to use; default from the first event to the start of the last day.
+            Between which moments cut-offs and their horizons lie; default from the first event to
+            the start of the last day. Features may look back before `since`.
         seed
             Everything drawn at random (folds, resamples, permutations) follows from it.
 
@@ -195,3 +178,20 @@ class Propensity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         from desirepath_analytics.predict.model import train
 
         return train(self, warehouse, since=since, until=until, seed=seed)
+
+    def run(self, warehouse: Warehouse, since: object = None, until: object = None) -> Report:
+        """Train and give the report, without keeping the model; like every question's `run`."""
+        return self.train(warehouse, since=since, until=until).report
+
+
+def _span(text: str, at: str, least: timedelta) -> timedelta:
+    least_ms = round(least / timedelta(milliseconds=1))
+    return timedelta(milliseconds=duration_ms(text, at, least_ms=least_ms, most_days=_MOST_DAYS))
+
+
+def _tests(condition: Condition | None) -> Iterator[Test]:
+    if isinstance(condition, Test):
+        yield condition
+    elif condition is not None:
+        for part in condition.parts:
+            yield from _tests(part)

@@ -22,6 +22,7 @@ import msgspec
 
 from desirepath.errors import InputError, QueryError
 from desirepath_analytics.predict.features import Inventory
+from desirepath_analytics.predict.fitting import Fit
 from desirepath_analytics.predict.matrix import Encoder
 from desirepath_analytics.predict.model import TrainedModel
 from desirepath_analytics.predict.report import Report
@@ -78,15 +79,16 @@ def save(model: TrainedModel, folder: str | os.PathLike[str]) -> Path:
     place = home / f"{model.report.trained_at:%Y%m%dT%H%M%S.%fZ}"
     draft = home / f".{place.name}.{os.getpid()}"
     try:
-        draft.mkdir(parents=True)
-        joblib.dump(model.classifier, draft / _MODEL, compress=3)
+        home.mkdir(parents=True, exist_ok=True)
+        draft.mkdir(mode=0o700)
+        joblib.dump(model.fit.classifier, draft / _MODEL, compress=3)
         card = Card(
             format=_FORMAT,
             sha256=_sha256(draft / _MODEL),
             inventory=model.inventory,
             encoder=model.encoder,
             kept=model.kept,
-            floor=model.floor,
+            floor=model.fit.floor,
             report=model.report,
         )
         (draft / _CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card)))
@@ -152,8 +154,7 @@ def load(folder: str | os.PathLike[str], name: str, at: str | None = None) -> Tr
         inventory=card.inventory,
         encoder=card.encoder,
         kept=card.kept,
-        classifier=classifier,
-        floor=card.floor,
+        fit=Fit(classifier, card.report.calibrated_by, card.report.iterations, card.floor),
         report=card.report,
     )
 

@@ -13,9 +13,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from desirepath_analytics.predict.spec import Propensity
+
 if TYPE_CHECKING:
+    from desirepath_analytics.predict import TrainedModel
     from desirepath_collector.warehouse import EventRow, Warehouse
 
+SPEC = Propensity("Order Completed", horizon="14d")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 _numbers = itertools.count(1)
 
@@ -126,3 +130,11 @@ def world(engine: str) -> Iterator[World]:
     with Warehouse.open(engine, database="predict_world") as opened:
         yield fill(opened, persons=3000, days=120, seed=11)
         opened.command(Sql("DROP DATABASE IF EXISTS predict_world"))
+
+
+@pytest.fixture(scope="session")
+def model(world: World) -> TrainedModel:
+    """Trained once on the world; frozen."""
+    from desirepath_analytics.predict import train
+
+    return train(SPEC, world.warehouse, name="will_buy", until=world.end, seed=5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,18 +10,13 @@ import numpy as np
 import pytest
 
 from desirepath.errors import NotEstimable
-from desirepath_analytics.predict import Propensity, TrainedModel, load, save
+from desirepath_analytics.predict import Propensity, TrainedModel, train
 from desirepath_analytics.predict.measures import auc
 
 if TYPE_CHECKING:
     from tests.analytics.predict.conftest import World
 
-SPEC = Propensity("Order Completed", horizon="14d")
-
-
-@pytest.fixture(scope="module")
-def model(world: World) -> TrainedModel:
-    return SPEC.train(world.warehouse, until=world.end, seed=5)
+from .conftest import SPEC
 
 
 def test_the_model_ranks_better_than_recency(model: TrainedModel) -> None:
@@ -83,7 +77,7 @@ def test_a_shuffled_outcome_cannot_be_predicted(
 
 
 def test_the_same_seed_gives_the_same_report(model: TrainedModel, world: World) -> None:
-    again = SPEC.train(world.warehouse, until=world.end, seed=5).report
+    again = train(SPEC, world.warehouse, name="will_buy", until=world.end, seed=5).report
     assert msgspec.structs.replace(again, trained_at=model.report.trained_at) == model.report
 
 
@@ -91,13 +85,6 @@ def test_no_training_label_reaches_the_holdout(model: TrainedModel) -> None:
     report = model.report
     assert report.training_cutoffs[-1] + timedelta(days=14) <= report.holdout_cutoff
     assert report.holdout_cutoff + timedelta(days=14) <= report.end
-
-
-def test_a_saved_model_scores_the_same(model: TrainedModel, world: World, tmp_path: Path) -> None:
-    save(model, tmp_path)
-    again = load(tmp_path, "propensity")
-    assert again.report == model.report
-    assert again.score(world.warehouse).rows == model.score(world.warehouse).rows
 
 
 def test_too_short_a_history_says_how_much_is_needed(world: World) -> None:
