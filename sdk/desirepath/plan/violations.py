@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-__all__ = ["FOUND_LIMIT", "Violation"]
+__all__ = ["CODES", "FOUND_LIMIT", "Violation"]
 
 FOUND_LIMIT: Final = 200
 """`Violation.found` is cut at this many characters."""
+
+
+CODES: Final[Mapping[str, str]] = {
+    "unplanned_event": "no event of this name is planned",
+    "unplanned_property": "no property of this name is planned, or none is allowed here",
+    "missing": "a required property is not there",
+    "type": "the value is of another type",
+    "enum": "the value is none of those allowed (`enum`, `const`)",
+    "range": "the number is too small or too large",
+    "multiple": "the number is not a multiple of `multipleOf`",
+    "size": "too few or too many characters, items or properties",
+    "pattern": "the text does not match the pattern",
+    "format": "the text has not the form that `format` asks for",
+    "unique": "an item is in the list twice",
+    "alternatives": "none of `anyOf`, or not exactly one of `oneOf`, holds",
+    "forbidden": "what `not` forbids, or a property that may not be there",
+    "json": "the payload is not JSON",
+    "duplicate_key": "a key is there twice",
+    "number": "NaN, an infinity, an integer beyond 64 bits, or a number beyond a double's range",
+    "encoding": "a lone surrogate, which is no text",
+    "depth": "nested deeper than 64 levels",
+    "unfit": "an event that was quarantined for one of the five reasons above is sent again",
+}
+"""Every code that a validator gives, in words."""
 
 
 class Violation(msgspec.Struct, frozen=True, gc=False):
@@ -18,8 +43,7 @@ class Violation(msgspec.Struct, frozen=True, gc=False):
     Parameters
     ----------
     code
-        What kind: `unplanned_event`, `unplanned_property`, `missing`, `type`, `enum`, `range`,
-        `pattern`, `format`, `size`, ...
+        What kind: one of `CODES`.
     pointer
         Where: a JSON pointer (RFC 6901) into the event, e.g. `/properties/total`.
     expected
