@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from desirepath.plan.flat import flat
 from desirepath.plan.model import Event, Plan
 from desirepath.plan.names import Names
 
@@ -169,9 +170,10 @@ class _Module:
         owner: str,
     ) -> _Field:
         found = self._type(schema, f"{owner} {key}")
-        return _Field(name, key, found, required, _about(schema, notes))
+        return _Field(name, key, found, required, _about(flat(schema), notes))
 
     def _type(self, schema: Mapping[str, Any], name: str) -> _Type:
+        schema = flat(schema)
         values = schema.get("enum", [schema["const"]] if "const" in schema else None)
         if values is not None and all(isinstance(v, str | bool | int | None) for v in values):
             shown = [_literal(value) for value in values if value is not None]

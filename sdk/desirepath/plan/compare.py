@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import msgspec
 
+from desirepath.plan.flat import flat
+
 __all__ = ["Delta", "Effect", "compare", "show"]
 
 Schema = Mapping[str, Any]
@@ -81,6 +83,7 @@ def show(value: Any) -> str:
 def _compare(old: Schema, new: Schema, at: str) -> Iterator[Delta]:
     if _same(old, new):
         return
+    old, new = flat(old), flat(new)
     if _never(old) or _never(new):
         if _never(old) != _never(new):
             effect = Effect.WIDER if _never(old) else Effect.NARROWER

@@ -24,6 +24,7 @@ import msgspec
 
 from desirepath.event import PAGE_EVENT, SCREEN_EVENT
 from desirepath.plan.compare import Delta, Effect, compare
+from desirepath.plan.flat import flat
 from desirepath.plan.model import Event, Plan, Policy, Property, Section
 from desirepath.plan.uses import CONSUMERS, Consumer, Use, consumers, lookup
 from desirepath.plan.where import impossible
@@ -449,7 +450,7 @@ def _both(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _columns(schema: Mapping[str, Any]) -> frozenset[str]:
-    types = schema.get("type", ())
+    types = flat(schema).get("type", ())
     return frozenset([types] if isinstance(types, str) else types) - {"null"}
 
 
@@ -459,6 +460,7 @@ def _marks(prop: Property) -> dict[str, tuple[Any, Any]]:
     stack: list[tuple[str, Mapping[str, Any]]] = [("", prop.schema)]
     while stack:
         at, schema = stack.pop()
+        schema = flat(schema)
         inner = {f"{at}/{_escape(key)}": one for key, one in schema.get("properties", {}).items()}
         if isinstance(schema.get("items"), Mapping):
             inner[f"{at}/*"] = schema["items"]

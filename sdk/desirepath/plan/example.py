@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from desirepath.plan.flat import flat
 from desirepath.plan.model import Property
 from desirepath.plan.violations import Violation
 from desirepath.plan.walker import compile_schema
@@ -69,6 +70,7 @@ def example_of(schema: Mapping[str, Any], name: str) -> Iterator[Any]:
 
 
 def _candidates(schema: Mapping[str, Any], name: str) -> Iterator[Any]:
+    schema = flat(schema)
     yield from schema.get("examples", ())
     if "default" in schema:
         yield schema["default"]

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from desirepath.plan.flat import flat
 from desirepath.plan.model import Plan, Property, Section
 from desirepath.plan.sections import AGGREGATES
 
@@ -98,7 +99,7 @@ def lookup(plan: Plan, use: Use) -> Property | None:
         return None
     schema: Any = outer.schema
     for part in parts:
-        inner = schema.get("properties", {}) if isinstance(schema, Mapping) else {}
+        inner = flat(schema).get("properties", {}) if isinstance(schema, Mapping) else {}
         if part not in inner:
             return None
         schema = inner[part]

@@ -10,6 +10,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import msgspec
+
+from desirepath.plan.flat import flat
 from desirepath.plan.model import Property
 from desirepath.plan.violations import Violation
 from desirepath.plan.walker import compile_schema
@@ -43,6 +46,7 @@ def impossible(prop: Property, condition: Any) -> str | None:
         return None
     if prop.pii == "hash":
         return f"{prop.name!r} is stored as a hash (`pii: hash`), which is like no value"
+    prop = msgspec.structs.replace(prop, schema=flat(prop.schema))
     return _unlike(prop, tests) or _outside(prop, tests)
 
 
@@ -57,6 +61,8 @@ def _unlike(prop: Property, tests: Mapping[str, Any]) -> str | None:
     words = f"it is {_words(prop.schema)}"
     known = prop.schema.get("enum")
     for test, value in tests.items():
+        if value is None or (isinstance(value, list) and None in value):
+            continue  # a question may take what is missing for null
         if test == "==" and not _admits(prop.schema, value):
             return f"{prop.name!r} is never {show(value)}: {words}"
         if test == "in" and not any(_admits(prop.schema, item) for item in value):

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from desirepath.plan.flat import flat
 from desirepath.plan.model import Property
 from desirepath.plan.sections import AGGREGATES
 
@@ -195,9 +196,9 @@ def rows(prop: Property) -> Iterator[Row]:
 
 def _rows(schema: Mapping[str, Any], row: Row) -> Iterator[Row]:
     yield row
-    inner, path = schema, row.path
+    inner, path = flat(schema), row.path
     while isinstance(inner.get("items"), Mapping):
-        inner, path = inner["items"], f"{path}[]"
+        inner, path = flat(inner["items"]), f"{path}[]"
     needed = set(inner.get("required", ()))
     for key, child in inner.get("properties", {}).items():
         if isinstance(child, Mapping):
@@ -216,6 +217,7 @@ def _rows(schema: Mapping[str, Any], row: Row) -> Iterator[Row]:
 
 def type_words(schema: Mapping[str, Any]) -> str:
     """The type of a schema: `string`, `list of number`, `string or null`."""
+    schema = flat(schema)
     if "type" not in schema:
         values = schema.get("enum", [schema["const"]] if "const" in schema else ())
         if values:
@@ -247,6 +249,7 @@ def _type_of(value: Any) -> str:
 
 def constraints(schema: Mapping[str, Any], unit: str | None) -> Iterator[str]:
     """What else a value must be, in words."""
+    schema = flat(schema)
     if unit:
         yield f"in {unit}"
     values = schema.get("enum", [schema["const"]] if "const" in schema else None)

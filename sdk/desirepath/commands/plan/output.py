@@ -18,10 +18,7 @@ _COLOURS: Final = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "bold": 1, 
 
 def print_json(value: Any) -> None:
     """One JSON object, indented."""
-    encoded = msgspec.json.format(msgspec.json.encode(value), indent=2)
-    sys.stdout.buffer.write(encoded + b"\n") if hasattr(sys.stdout, "buffer") else print(
-        encoded.decode()
-    )
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def paint(text: str, colour: str) -> str:
