@@ -21,7 +21,8 @@ NUMBERS = st.one_of(
     st.integers(-20, 20),
     st.sampled_from([0.1, 0.5, 1.0, 2.5, -1.5, 1e300, 2**53, 2**63, -(2**63), 2**64 - 1]),
 )
-STRINGS = st.sampled_from(["", "a", "ab", "AB-1", "abc", "ö", "😀", "1", "a\n", '"', "\\", "a/b"])
+# No text ends in a newline: the reference's `$` matches before it, JSON Schema's does not.
+STRINGS = st.sampled_from(["", "a", "ab", "AB-1", "abc", "ö", "😀", "1", "a\nb", '"', "\\", "a/b"])
 SCALARS = st.one_of(st.none(), st.booleans(), NUMBERS, STRINGS)
 VALUES = st.recursive(
     SCALARS,
