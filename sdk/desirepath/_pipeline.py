@@ -19,7 +19,7 @@ from typing import Final
 from desirepath import _ids
 from desirepath._ledger import Ledger
 from desirepath._queue import Queue, destination_folder
-from desirepath._sender import Sender
+from desirepath._sender import NEVER, Sender
 from desirepath._settings import Settings
 from desirepath.transport import Transport
 
@@ -81,7 +81,9 @@ class Pipeline:
         if not queue.put(record):
             self.ledger.lose("queue_full", 1, "neither disk nor memory has room")
         sender = self.sender
-        if queue.pending >= sender.threshold:
+        threshold = sender.threshold
+        # While the sender is busy nobody needs to count.
+        if threshold != NEVER and queue.pending >= threshold:
             sender.wake()
             if not self._finalized:
                 self._finalize()

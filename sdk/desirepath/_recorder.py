@@ -153,7 +153,7 @@ class Recorder:
             violations += verdict.violations
             if self._protects:
                 body, context_bytes = verdict.payload, verdict.context
-        moment = _ids.timestamp()
+        new_id, moment = _ids.stamp()
         if timestamp is not None:
             moment, found = _moment(timestamp)
             violations += found
@@ -161,23 +161,24 @@ class Recorder:
             self._ledger.report(event or kind, violations)
             if self._raises:
                 raise ViolationError(event or kind, violations)
-        parts = [self._prefixes.get((kind, event)) or self._prefix(kind, event)]
-        if message_id is None:
-            parts.append(_ids.message_id().encode())
-        else:
-            parts.append(_text(message_id)[1:-1])
-        parts += (b'","timestamp":"', moment.encode(), b'"')
-        if user_id is not None:
-            parts += (b',"userId":', _text(user_id))
+        if message_id is not None:
+            new_id = _text(message_id)[1:-1]
+        who = b"" if user_id is None else b',"userId":' + _text(user_id)
         if anonymous_id is not None:
-            parts += (b',"anonymousId":', _text(anonymous_id))
+            who += b',"anonymousId":' + _text(anonymous_id)
         for key, value in extra:
-            parts += (b',"%s":' % key.encode(), _text(value))
-        name = b',"traits":' if traits else b',"properties":'
-        parts += (name, body, b',"context":', context_bytes, b"}")
-        record: bytes | None = b"".join(parts)
-        if self._before_send is not None:
-            record = self._hooked(_decode(b"".join(parts)))
+            who += b',"%b":%b' % (key.encode(), _text(value))
+        record: bytes | None = b'%b%b","timestamp":"%b"%b,"%b":%b,"context":%b}' % (
+            self._prefixes.get((kind, event)) or self._prefix(kind, event),
+            new_id,
+            moment,
+            who,
+            b"traits" if traits else b"properties",
+            body,
+            context_bytes,
+        )
+        if self._before_send is not None and record is not None:
+            record = self._hooked(_decode(record))
         if record is not None and len(record) > self._max_event_bytes:
             self._ledger.lose("too_large", 1, f"{event or kind!r} has {len(record):,} bytes")
             return None
@@ -254,12 +255,12 @@ def _text(value: object) -> bytes:
         return _encode_text(text.encode("utf-8", "replace").decode())
 
 
-def _moment(timestamp: datetime | str) -> tuple[str, tuple[Violation, ...]]:
+def _moment(timestamp: datetime | str) -> tuple[bytes, tuple[Violation, ...]]:
     if isinstance(timestamp, str):
-        return _text(timestamp)[1:-1].decode(), ()
+        return _text(timestamp)[1:-1], ()
     if timestamp.tzinfo is None:
         from desirepath.plan import Violation
 
         found = Violation("format", "/timestamp", "a time with its zone", timestamp.isoformat())
-        return isoformat(timestamp.replace(tzinfo=UTC)), (found,)
-    return isoformat(timestamp), ()
+        return isoformat(timestamp.replace(tzinfo=UTC)).encode(), (found,)
+    return isoformat(timestamp).encode(), ()

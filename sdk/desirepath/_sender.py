@@ -23,9 +23,11 @@ from desirepath._queue import Mark, Queue
 from desirepath.errors import LogError
 from desirepath.transport import Answer, Outcome, Transport
 
-__all__ = ["Sender"]
+__all__ = ["NEVER", "Sender"]
 
-_NEVER: Final = sys.maxsize
+NEVER: Final = sys.maxsize
+"""The threshold of a sender that is awake."""
+
 _ORPHANS_EVERY_S: Final = 15.0
 _SYNC_EVERY_S: Final = 1.0
 
@@ -76,7 +78,7 @@ class Sender:
 
     def wake(self) -> None:
         """There is something to do."""
-        self.threshold = _NEVER
+        self.threshold = NEVER
         if self._thread is None:
             self._start()
         self._wake.set()
@@ -182,14 +184,14 @@ class Sender:
         self.threshold = 1
         if not self._queue.pending:
             self._wake.wait(_ORPHANS_EVERY_S)
-            self.threshold = _NEVER
+            self.threshold = NEVER
             if not self._queue.pending:
                 return self._flushing or self._closing
             self._wake.clear()
         self.threshold = self._batch_events
         if self._queue.pending < self._batch_events and not (self._flushing or self._closing):
             self._wake.wait(self._flush_interval_s)
-        self.threshold = _NEVER
+        self.threshold = NEVER
         return True
 
     def _drain(self) -> None:

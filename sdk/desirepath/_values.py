@@ -52,7 +52,9 @@ def encode(values: Mapping[str, Any], pointer: str) -> tuple[bytes, tuple[Violat
     pointer
         Where they stand in the event, for the violations: `/properties`.
     """
-    if type(values) is dict and _is_plain(values):
+    if type(values) is dict and (
+        _PLAIN.issuperset(map(type, values.values())) or _is_plain(values)
+    ):
         try:
             text = _encode(values)
         except (UnicodeEncodeError, msgspec.MsgspecError, TypeError, ValueError):
@@ -71,19 +73,9 @@ def encode(values: Mapping[str, Any], pointer: str) -> tuple[bytes, tuple[Violat
 
 def _is_plain(values: dict[str, Any]) -> bool:
     """Whether msgspec takes the values as they are, without deep recursion."""
-    nested: list[Any] | None = None
-    for value in values.values():
-        kind = type(value)
-        if kind not in _PLAIN:
-            if kind not in _CONTAINERS:
-                return False
-            if nested is None:
-                nested = []
-            nested.append(value)
-    if nested is None:
-        return True
+    nested: list[Any] = [values]
     seen = 0
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_DEPTH + 1):
         below: list[Any] = []
         for container in nested:
             items = container.values() if type(container) is dict else container

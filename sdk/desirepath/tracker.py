@@ -202,9 +202,12 @@ class Tracker:
         try:
             if type(event) is not str:
                 event, properties = _typed(event, properties)
-            self._record(
+            # As `_record`, one call less.
+            record = self._recorder.record(
                 "track", event, properties, user_id, anonymous_id, timestamp, context, message_id
             )
+            if record is not None:
+                self._pipeline.put(record)
         except ViolationError:
             raise
         except Exception as error:

@@ -45,6 +45,7 @@ A segment or slot of an unknown version is not guessed at: it is moved to `damag
 
 from desirepath.journal._files import DiskFileSystem, File, FileSystem
 from desirepath.journal._format import Position
-from desirepath.journal._log import Batch, Journal
+from desirepath.journal._log import Journal
+from desirepath.journal._reading import Batch
 
 __all__ = ["Batch", "DiskFileSystem", "File", "FileSystem", "Journal", "Position"]

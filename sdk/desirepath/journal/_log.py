@@ -11,8 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import msgspec
-
 from desirepath.errors import LogError, LogFullError, LogHeldError, LogSyncError
 from desirepath.journal._cursor import Cursor
 from desirepath.journal._files import DiskFileSystem, File, FileSystem, Lock
@@ -23,30 +21,13 @@ from desirepath.journal._format import (
     encode_header,
     encode_record,
     encode_records,
-    parse_records,
 )
-from desirepath.journal._recovery import Segment, find_next, recover, set_aside
+from desirepath.journal._reading import Batch, Reader
+from desirepath.journal._recovery import Segment, recover
 
-__all__ = ["Batch", "Journal"]
+__all__ = ["Journal"]
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-_READ_AHEAD_BYTES: Final = 64 * 1024
-
-
-class Batch(msgspec.Struct, frozen=True):
-    """Consecutive records of one segment.
-
-    Parameters
-    ----------
-    records
-        Their payloads; empty where nothing more was to be read.
-    start, end
-        The places before the first and behind the last.
-    """
-
-    records: list[bytes]
-    start: Position
-    end: Position
 
 
 class Journal:
@@ -72,7 +53,7 @@ class Journal:
         self._sync_lock = threading.Lock()
         self._closed = False
         self._active: Segment | None = None
-        self._reader: tuple[int, File] | None = None
+        self._reader = Reader(files)
         # The segment being read; what would be closed under the reader waits in `_retired`.
         self._reading: Segment | None = None
         self._retired: list[File] = []
@@ -82,7 +63,7 @@ class Journal:
         self._segments = found.segments
         self._cursor = found.cursor
         self._next_sequence = found.next_sequence
-        self._damaged = found.damaged
+        self._reader.damaged = found.damaged
         self._pending_records = sum(segment.records for segment in self._segments.values())
         self._pending_bytes = sum(segment.end - HEADER_BYTES for segment in self._segments.values())
         head = self._segments.get(self._cursor.segment)
@@ -167,8 +148,27 @@ class Journal:
         """
         size = len(payload) + RECORD_OVERHEAD_BYTES
         with self._lock:
-            segment = self._room(size)
-            return self._put(segment, encode_record(payload, segment.seed), 1)
+            segment = self._active
+            if (
+                segment is None
+                or segment.file is None
+                or segment.end + size > segment.capacity
+                or self._pending_bytes + size > self._max_bytes
+                or self._max_segment_age_s is not None
+            ):
+                segment = self._room(size)
+                return self._put(segment, encode_record(payload, segment.seed), 1)
+            # As `_room` and `_put`, without their calls: this is the SDK's hottest path.
+            data = encode_record(payload, segment.seed)
+            try:
+                segment.file.write(segment.end, data)
+            except OSError as error:
+                raise self._torn(segment, error) from error
+            segment.end += size
+            segment.records += 1
+            self._pending_bytes += size
+            self._pending_records += 1
+            return Position(segment.sequence, segment.end, segment.records)
 
     def append_many(self, payloads: Sequence[bytes]) -> Position:
         """Append all or none of `payloads`, next to one another, with one write."""
@@ -216,7 +216,7 @@ class Journal:
                     segment.named = True
                     segment.synced = written
                     if segment.sealed:
-                        self._retire(segment)
+                        self._shut(segment)
             if failure is not None:
                 raise LogSyncError(
                     f"the disk below {self._folder} failed to sync: {failure}",
@@ -254,10 +254,10 @@ class Journal:
                 if segment is None:
                     return Batch([], place, place)
                 end = segment.end
-                file = segment.file or self._open_reader(segment)
+                file = segment.file or self._reader.open(segment)
                 self._reading = segment
             try:
-                batch = self._read_segment(segment, file, place, end, max_records, max_bytes)
+                batch = self._reader.read(segment, file, place, end, max_records, max_bytes)
             finally:
                 with self._lock:
                     self._reading = None
@@ -327,7 +327,7 @@ class Journal:
     @property
     def damaged(self) -> int:
         """Stretches of damaged bytes that were set aside since the log was opened."""
-        return self._damaged
+        return self._reader.damaged
 
     @property
     def folder(self) -> Path:
@@ -367,7 +367,7 @@ class Journal:
             waiting = self._pending_records > 0
             for segment in list(self._segments.values()):
                 if waiting:
-                    self._retire(segment)
+                    self._shut(segment)
                 else:
                     self._remove(segment)
             self._close_files()
@@ -433,15 +433,18 @@ class Journal:
         try:
             file.write(segment.end, data)
         except OSError as error:
-            # Cut back what may have been written in part: behind torn bytes nothing may follow.
-            with contextlib.suppress(OSError):
-                self._seal_active()
-            raise _failed(f"cannot write to {segment.path}", error) from error
+            raise self._torn(segment, error) from error
         segment.end += len(data)
         segment.records += records
         self._pending_bytes += len(data)
         self._pending_records += records
         return segment.behind()
+
+    def _torn(self, segment: Segment, error: OSError) -> LogError:
+        """Cut back what may have been written in part: behind torn bytes nothing may follow."""
+        with contextlib.suppress(OSError):
+            self._seal_active()
+        return _failed(f"cannot write to {segment.path}", error)
 
     def _begin(self, size: int) -> Segment:
         sequence = self._next_sequence
@@ -492,14 +495,18 @@ class Journal:
                 self._seal_active()
             # Never asked again: a second fsync on this descriptor would report success.
             segment.sealed = True
-            self._retire(segment)
+            self._shut(segment)
 
-    def _retire(self, segment: Segment) -> None:
-        """Close the segment's file, now or when its reader is done (lock held)."""
+    def _shut(self, segment: Segment) -> None:
+        """The segment is not written or synced any more (lock held)."""
         file, segment.file = segment.file, None
+        self._retire(file, segment)
+
+    def _retire(self, file: File | None, segment: Segment | None) -> None:
+        """Close a file of the segment, now or when its reader is done (lock held)."""
         if file is None:
             return
-        if segment is self._reading:
+        if segment is not None and segment is self._reading:
             self._retired.append(file)
             return
         with contextlib.suppress(OSError):
@@ -521,47 +528,6 @@ class Journal:
                 return segment, start
             place = max(place, segment.behind())
         return None, place
-
-    def _open_reader(self, segment: Segment) -> File:
-        if self._reader is not None:
-            if self._reader[0] == segment.sequence:
-                return self._reader[1]
-            self._reader[1].close()
-            self._reader = None
-        file = self._files.open(segment.path)
-        self._reader = (segment.sequence, file)
-        return file
-
-    def _read_segment(
-        self,
-        segment: Segment,
-        file: File,
-        place: Position,
-        end: int,
-        max_records: int,
-        max_bytes: int,
-    ) -> Batch:
-        offset = place.offset
-        index = place.index
-        size = min(end - offset, max_bytes + _READ_AHEAD_BYTES)
-        while True:
-            data = file.read(offset, size)
-            records, used, wanted = parse_records(data, segment.seed, max_records, max_bytes)
-            if records:
-                stop = Position(segment.sequence, offset + used, index + len(records))
-                return Batch(records, place, stop)
-            if len(data) < wanted <= end - offset and len(data) == size:
-                size = wanted
-                continue
-            resume = find_next(file, segment, offset, end)
-            if offset not in segment.gaps:
-                segment.gaps[offset] = resume
-                self._damaged += set_aside(self._files, segment, file, offset, resume)
-            offset = resume
-            if offset >= end:
-                stop = Position(segment.sequence, end, segment.records)
-                return Batch([], place, stop)
-            size = min(end - offset, max_bytes + _READ_AHEAD_BYTES)
 
     # -- private: acknowledging ------------------------------------------------------------------
 
@@ -589,20 +555,16 @@ class Journal:
         del self._segments[segment.sequence]
         if segment is self._active:
             self._active = None
-        self._retire(segment)
-        if self._reader is not None and self._reader[0] == segment.sequence:
-            self._reader[1].close()
-            self._reader = None
+        self._shut(segment)
+        self._retire(self._reader.release(segment.sequence), segment)
         with contextlib.suppress(OSError):
             # Should it stay, the cursor makes the next owner remove it.
             self._files.unlink(segment.path)
 
     def _close_files(self) -> None:
         for segment in self._segments.values():
-            self._retire(segment)
-        if self._reader is not None:
-            self._reader[1].close()
-        self._reader = None
+            self._shut(segment)
+        self._retire(self._reader.release(), self._reading)
 
 
 def _failed(message: str, error: OSError) -> LogError:
