@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from desirepath_analytics.behaviour.funnel import Funnel
+    from desirepath_analytics.behaviour.lifecycle import Lifecycle
+    from desirepath_analytics.behaviour.retention import Retention
     from desirepath_analytics.behaviour.rules import did, did_not, trait
     from desirepath_analytics.behaviour.segment import Segment
+    from desirepath_analytics.behaviour.stickiness import Stickiness
     from desirepath_analytics.predict.spec import Propensity
     from desirepath_analytics.question import read_question
     from desirepath_analytics.spec import Step
@@ -20,9 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Funnel",
+    "Lifecycle",
     "Propensity",
+    "Retention",
     "Segment",
     "Step",
+    "Stickiness",
     "connect",
     "did",
     "did_not",
@@ -32,9 +38,12 @@ __all__ = [
 
 _HOMES = {
     "Funnel": "desirepath_analytics.behaviour.funnel",
+    "Lifecycle": "desirepath_analytics.behaviour.lifecycle",
     "Propensity": "desirepath_analytics.predict.spec",
+    "Retention": "desirepath_analytics.behaviour.retention",
     "Segment": "desirepath_analytics.behaviour.segment",
     "Step": "desirepath_analytics.spec",
+    "Stickiness": "desirepath_analytics.behaviour.stickiness",
     "connect": "desirepath_collector.warehouse",
     "did": "desirepath_analytics.behaviour.rules",
     "did_not": "desirepath_analytics.behaviour.rules",

@@ -9,8 +9,18 @@ import plotly.graph_objects as go
 
 if TYPE_CHECKING:
     from desirepath_analytics.behaviour.funnel import FunnelResult, FunnelStep
+    from desirepath_analytics.behaviour.lifecycle import LifecycleResult
+    from desirepath_analytics.behaviour.retention import RetentionResult
+    from desirepath_analytics.behaviour.stickiness import StickinessResult
 
-__all__ = ["funnel_figure", "number_figure"]
+__all__ = [
+    "funnel_figure",
+    "lifecycle_figure",
+    "number_figure",
+    "retention_figure",
+    "stickiness_figure",
+    "value_name",
+]
 
 PALETTE: Final = (
     *("#2f6f8f", "#d97742", "#5b8c5a", "#9c5a8a", "#c2a13a"),
@@ -60,6 +70,69 @@ def funnel_figure(result: FunnelResult) -> go.Figure:
     figure.update_layout(
         title="Funnel",
         yaxis={"title": "share of those who began", "tickformat": ".0%", "rangemode": "tozero"},
+        **_LAYOUT,
+    )
+    return figure
+
+
+def retention_figure(result: RetentionResult) -> go.Figure:
+    """A heat map: a row a cohort, a column a period; what is not over is left empty."""
+    shares = [
+        [None if c is None or not cohort.size else c / cohort.size for c in cohort.cells]
+        for cohort in result.cohorts
+    ]
+    figure = go.Figure(
+        go.Heatmap(
+            z=shares,
+            x=list(result.columns),
+            y=[f"{cohort.label} ({cohort.size:,})" for cohort in result.cohorts],
+            zmin=0,
+            zmax=1,
+            colorscale=[[0, "#f4f7f9"], [1, PALETTE[0]]],
+            colorbar={"tickformat": ".0%"},
+            texttemplate="%{z:.0%}",
+            hovertemplate="%{y}, %{x}: %{z:.1%}<extra></extra>",
+        )
+    )
+    figure.update_layout(
+        title="Retention",
+        xaxis={"title": f"{result.question.unit}s after", "type": "category"},
+        yaxis={"autorange": "reversed", "type": "category"},
+        **_LAYOUT,
+    )
+    return figure
+
+
+def lifecycle_figure(result: LifecycleResult) -> go.Figure:
+    """Stacked bars a period; the dormant stand below the line."""
+    labels = [one.label for one in result.periods]
+    figure = go.Figure()
+    for colour, state in zip(PALETTE, ("new", "returning", "resurrecting"), strict=False):
+        counts = [getattr(one, state) for one in result.periods]
+        figure.add_trace(go.Bar(x=labels, y=counts, name=state, marker={"color": colour}))
+    dormant = [-one.dormant for one in result.periods]
+    figure.add_trace(go.Bar(x=labels, y=dormant, name="dormant", marker={"color": _DROPPED}))
+    figure.update_layout(
+        title="Lifecycle", barmode="relative", yaxis={"title": "people"}, **_LAYOUT
+    )
+    return figure
+
+
+def stickiness_figure(result: StickinessResult) -> go.Figure:
+    """Bars: people active in exactly so many periods."""
+    figure = go.Figure(
+        go.Bar(
+            x=[group.periods for group in result.groups],
+            y=[group.exactly for group in result.groups],
+            customdata=[[group.at_least.value] for group in result.groups],
+            hovertemplate="%{x}: %{y:,} people; at least so many: %{customdata[0]:.1%}"
+            "<extra></extra>",
+        )
+    )
+    figure.update_layout(
+        title="Stickiness",
+        xaxis={"title": f"{result.question.unit}s active"},
+        yaxis={"title": "people"},
         **_LAYOUT,
     )
     return figure

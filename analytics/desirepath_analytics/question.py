@@ -139,7 +139,10 @@ def read_question(spec: Mapping[str, Any]) -> tuple[Question, Period]:
 
 def _kinds() -> dict[str, type[Question]]:
     from desirepath_analytics.behaviour.funnel import Funnel
+    from desirepath_analytics.behaviour.lifecycle import Lifecycle
+    from desirepath_analytics.behaviour.retention import Retention
     from desirepath_analytics.behaviour.segment import Segment
+    from desirepath_analytics.behaviour.stickiness import Stickiness
 
-    kinds: tuple[type[Question], ...] = (Funnel, Segment)
+    kinds: tuple[type[Question], ...] = (Funnel, Lifecycle, Retention, Segment, Stickiness)
     return {kind.kind: kind for kind in kinds}

@@ -10,9 +10,10 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from hypothesis import HealthCheck, Phase, settings
-from tests.analytics.kit import MINUTE, START_MS, event, identify, insert
+from tests.analytics.kit import HOUR, MINUTE, START_MS, event, identify, insert
 from tests.reference.events import Event
 
 from desirepath_collector.warehouse import Sql, Warehouse
@@ -94,3 +95,16 @@ def crowd(engine: str, database: str, events: list[Event]) -> Iterator[Crowd]:
         insert(warehouse, [*late, *rows[::5]])
         yield Crowd(warehouse, events)
         warehouse.command(Sql(f"DROP DATABASE {database}"))
+
+
+def long_histories() -> list[Event]:
+    """Lives of weeks: what happens at random hours of two months."""
+    rng = random.Random(20260202)
+    events = []
+    for i in range(50):
+        begin, length = rng.randrange(40 * 24), rng.randrange(0, 30)
+        span = rng.choice((24, 24 * 7, 24 * 20))
+        for event_ in history(rng, f"p{i}", length, span):
+            hour = (event_.at - START_MS) // MINUTE + begin
+            events.append(replace(event_, at=START_MS + hour * HOUR + rng.choice((0, 30)) * MINUTE))
+    return events

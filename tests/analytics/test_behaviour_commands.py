@@ -133,6 +133,24 @@ def test_segments(ask: Ask) -> None:
     assert ask.json("segment", "--rule", '{"did_not": "buy"}')["size"] == 1
 
 
+JANUARY = ("--since", "2026-01-01", "--until", "2026-01-04")
+
+
+def test_questions_about_periods(ask: Ask) -> None:
+    """Retention, lifecycle and stickiness: as tables and as JSON."""
+    words = ("retention", "--start", "view|cart", "--returning", "buy", "--periods", "1", *JANUARY)
+    answer = ask.json(*words)
+    assert answer["cohorts"][0]["people"] == [1, 1]
+    assert "33.3 %" in ask(*words)
+    assert ask.json(*words, "--by", "traits.country")["breakdown"][0]["value"] == [None]
+    periods = ask.json("lifecycle", "--unit", "day", *JANUARY)["periods"]
+    assert [one["active"] for one in periods] == [3, 1, 0]
+    assert "resurrecting" in ask("lifecycle", "--unit", "day", *JANUARY)
+    answer = ask.json("stickiness", "--event", "*", "--timezone", "Europe/Stockholm", *JANUARY)
+    assert [group["exactly"] for group in answer["groups"]] == [2, 1, 0, 0]
+    assert "1.33 days a person" in ask("stickiness", *JANUARY)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -144,6 +162,8 @@ def test_segments(ask: Ask) -> None:
         (["funnel", "purchase", "--where", "price"], "is no condition"),
         (["funnel", "purchase", "--since", "yesterday"], "is no moment"),
         (["funnel", "--spec", "/nowhere.json"], "No such file"),
+        (["retention"], "no start"),
+        (["lifecycle", "--timezone", "Mars/Olympus"], "unknown time zone"),
         (["segment"], "no segment"),
         (["segment", "byers"], "did you mean 'buyers'?"),
         (["segment", "--rule", "{"], "not JSON"),

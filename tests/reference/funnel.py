@@ -189,9 +189,10 @@ def _spoils(
 
 
 def _preference(funnel: Funnel, attempt: Attempt) -> tuple[Any, ...]:
-    """The deepest attempt first; then the earliest in each step; then the least values."""
-    times = [(0, [False]) if e is None else (e.at, _rank(funnel, e)) for e in attempt.events]
-    return -attempt.depth(funnel), times, _touched(funnel, attempt)
+    """The deepest; the earliest in each required step, in each optional one; the least values."""
+    times = [(FAR, [False]) if e is None else (e.at, _rank(funnel, e)) for e in attempt.events]
+    order = sorted(range(len(times)), key=lambda slot: funnel.steps[slot].optional)
+    return -attempt.depth(funnel), [times[slot] for slot in order], _touched(funnel, attempt)
 
 
 def _begin(attempt: Attempt) -> int:

@@ -16,8 +16,8 @@ import msgspec
 
 from desirepath.errors import QueryError
 from desirepath_analytics.behaviour.estimate import Estimate, wilson
+from desirepath_analytics.behaviour.options import read_fields, read_one_of, written
 from desirepath_analytics.conditions import Condition, Field, parse_where, where_spec
-from desirepath_analytics.names import did_you_mean
 from desirepath_analytics.question import Question, Result
 from desirepath_analytics.spec import (
     Period,
@@ -138,14 +138,14 @@ class Funnel(Question):
         put(self, "steps", parsed)
         put(self, "together", together)
         put(self, "within", _within(within))
-        put(self, "order", _one_of(order, _ORDERS, "order"))
-        put(self, "by", _fields(by, "by"))
+        put(self, "order", read_one_of(order, _ORDERS, "order"))
+        put(self, "by", read_fields(by, "by"))
         put(self, "attribution", _attribution(attribution, len(parsed)))
         put(self, "where", parse_where(where))
-        put(self, "hold", _fields(hold, "hold"))
+        put(self, "hold", read_fields(hold, "hold"))
         put(self, "exclude", tuple(_exclude(x, i, len(parsed)) for i, x in enumerate(exclude)))
-        put(self, "entry", _one_of(entry, _ENTRIES, "entry"))
-        put(self, "count", _one_of(count, _COUNTS, "count"))
+        put(self, "entry", read_one_of(entry, _ENTRIES, "entry"))
+        put(self, "count", read_one_of(count, _COUNTS, "count"))
         put(self, "segment", read_segment(segment, "segment"))
         self._check()
 
@@ -178,8 +178,7 @@ class Funnel(Question):
             if value != default:
                 spec[name] = value
         if self.by:
-            names = [str(field) for field in self.by]
-            spec["by"] = names[0] if len(names) == 1 else names
+            spec["by"] = written(self.by)
         if self.where is not None:
             spec["where"] = where_spec(self.where)
         if self.hold:
@@ -477,31 +476,12 @@ def _within(value: object) -> int | Literal["session"] | None:
     return duration_ms(value, "within")
 
 
-def _fields(value: Any, at: str) -> tuple[Field, ...]:
-    if value is None:
-        return ()
-    values = [value] if isinstance(value, (str, Field)) else value
-    if not isinstance(values, Sequence):
-        raise QueryError(f"{at}: {value!r} is no name of a property, trait or context field")
-    fields = [
-        one if isinstance(one, Field) else Field.parse(one, f"{at}[{i}]")
-        for i, one in enumerate(values)
-    ]
-    return tuple(dict.fromkeys(fields))
-
-
 def _attribution(value: object, steps: int) -> Attribution:
     if isinstance(value, int) and not isinstance(value, bool):
         if not 1 <= value <= steps:
             raise QueryError(f"attribution: step {value} is not one of 1 to {steps}")
         return value
-    return cast("Attribution", _one_of(value, ("first", "last", "all"), "attribution"))
-
-
-def _one_of(value: object, known: Sequence[str], at: str) -> str:
-    if not isinstance(value, str) or value not in known:
-        raise QueryError(f"{at}: unknown {value!r}", hint=did_you_mean(str(value), known))
-    return value
+    return cast("Attribution", read_one_of(value, ("first", "last", "all"), "attribution"))
 
 
 def _exclude(spec: object, i: int, steps: int) -> Exclude:
@@ -520,7 +500,7 @@ def _exclude(spec: object, i: int, steps: int) -> Exclude:
             raise QueryError(f"{at}.{name}: {value!r} is no step from 1 to {steps}")
     if after >= before:
         raise QueryError(f"{at}: after step {after} and before step {before} is nothing")
-    drop = _one_of(spec.get("drop", "attempt"), ("attempt", "person"), f"{at}.drop")
+    drop = read_one_of(spec.get("drop", "attempt"), ("attempt", "person"), f"{at}.drop")
     return Exclude(step, after, before, cast("Literal['attempt', 'person']", drop))
 
 

@@ -21,6 +21,7 @@ from desirepath_analytics.spec import Period
 from desirepath_analytics.sql.build import BEHAVIOUR, Statement
 from desirepath_analytics.sql.chains import Chains, Exclusion
 from desirepath_analytics.sql.segment import in_segment
+from desirepath_analytics.sql.values import Breakdown
 
 if TYPE_CHECKING:
     from desirepath_analytics.behaviour.funnel import Funnel
@@ -91,9 +92,11 @@ class _Maker:
         s.check_steps(funnel.steps)
         s.check_steps([x.step for x in funnel.exclude], "exclude")
         self.events = [name for step in funnel.steps for name in step.events or ()]
-        self.by = [s.catalog.resolve(field, self.events, "by") for field in funnel.by]
-        self.carried = [field for field in self.by if field.kind != "trait"]
-        self.own_values = bool(self.carried) and funnel.attribution == "all"
+        self.by = Breakdown(s, funnel.by, self.events)
+        if funnel.count == "groups" and any(field.kind == "trait" for field in self.by.fields):
+            raise QueryError("by: groups have no traits of people", hint="use properties")
+        self.carried = self.by.carries
+        self.own_values = self.carried and funnel.attribution == "all"
         self.chains = _chains(funnel)
         self.inner, self.outer = self._keys()
 
@@ -110,15 +113,17 @@ class _Maker:
         if self.carried:
             rows = f"SELECT *, {self._value()} AS carried FROM ({rows})"
         if len(self.inner) > len(self.outer):
-            # The deepest, then the earliest in each step, then the least values.
+            # The deepest, then the earliest in each required step, in each optional one (never
+            # comes last: 0 - 1 is the largest number), then the least values.
             keys, carried = ", ".join(self.outer), ", carried" if self.carried else ""
-            times = ", ".join(f"a.{k}" for k in range(1, len(self.funnel.steps) + 1))
+            optional = [slot + 1 for slot in self.chains.optional]
+            times = ", ".join(f"toUInt64(a.{k} - 1)" for k in [*required, *optional])
             rank = f"(-({depth}), {times}{carried})"
             rows = f"SELECT {keys}, argMin(tuple(a{carried}), {rank}) AS best FROM ({rows})"
             rows += f" GROUP BY {keys}"
             more = ", best.2 AS carried" if self.carried else ""
             rows = f"SELECT {keys}, best.1 AS a{more} FROM ({rows})"
-        return self._with_values(rows)
+        return self.by.join(rows, "unit") if self.funnel.by else rows
 
     def _keys(self) -> tuple[list[str], list[str]]:
         """What the events are grouped by, and what is counted in the end."""
@@ -174,8 +179,7 @@ class _Maker:
             f" + {self._mask()} AS x"
         )
         if self.carried:
-            texts = ", ".join(s.value(field, self.events, "by") for field in self.carried)
-            columns.append(f"[{texts}] AS v0")
+            columns.append(f"{self.by.columns} AS v0")
         rows = f"SELECT {', '.join(columns)} FROM resolved_events WHERE {' AND '.join(where)}"
         if not chains.strict and any(m.where is not None for x in steps for m in x.matches):
             rows = f"SELECT * FROM ({rows}) WHERE bitAnd(x, {(1 << chains.width) - 1}) != 0"
@@ -231,28 +235,6 @@ class _Maker:
         else:
             event = f"a.{int(attribution)}"
         return f"arraySort(arrayFilter(p -> p.1 = {event}, vs))[1].2"
-
-    def _with_values(self, rows: str) -> str:
-        """Join the people's traits, and put all values in the order they were asked for."""
-        if not self.by:
-            return rows
-        if self.funnel.count == "groups" and len(self.carried) < len(self.by):
-            raise QueryError("by: groups have no traits of people", hint="break down by properties")
-        values, carried, traits = [], 0, 0
-        joins = ""
-        for field in self.by:
-            if field.kind == "trait":
-                name = self.s.bind(field.name)
-                joins += (
-                    f" LEFT ANY JOIN (SELECT person_id, value FROM resolved_traits"
-                    f" WHERE trait = {name}) AS j{traits} ON j{traits}.person_id = u.unit"
-                )
-                values.append(f"j{traits}.value")
-                traits += 1
-            else:
-                carried += 1
-                values.append(f"u.carried[{carried}]")
-        return f"SELECT u.*, [{', '.join(values)}] AS v FROM ({rows}) AS u{joins}"
 
 
 def _chains(funnel: Funnel) -> Chains:
