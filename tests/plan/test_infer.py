@@ -203,6 +203,28 @@ def test_a_json_document_of_events(tmp_path: Path, indent: int | None) -> None:
     assert [call.event for call in read_calls([path]) if isinstance(call, Call)] == ["A"]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_record(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"event": "A"}\n{"event": "B"}\n')
+    assert [call.event for call in read_calls([path]) if isinstance(call, Call)] == ["A", "B"]
+
+
+def test_what_is_nested_too_deeply_is_skipped(tmp_path: Path) -> None:
+    value: Any = 1
+    for _ in range(100):
+        value = [value]
+    (skipped,) = read_calls([lines(tmp_path, {"event": "A", "v": value})])
+    assert isinstance(skipped, Skipped)
+    assert skipped.reason == "nested too deeply"
+
+
+def test_keys_that_are_data_are_left_open() -> None:
+    calls = [Call("track", "A", {f"k{n}": n, "map": {f"x{n}": n}}, {}, "1") for n in range(300)]
+    found = draft(calls, name="test")
+    assert found.plan["events"]["A"] == {"unplanned_properties": "accept"}
+    admit_all(found.text, calls)
+
+
 def test_csv_columns_get_one_type_each(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     with path.open("w", newline="") as file:
@@ -236,6 +258,15 @@ def test_mistakes_are_one_message(tmp_path: Path) -> None:
     table.write_bytes(b"a,b\n\xff,2\n")
     with pytest.raises(InputError, match="not UTF-8"):
         infer([table])
+    (tmp_path / "image.jsonl").write_bytes(b"\x89PNG")
+    with pytest.raises(InputError, match="not JSON") as caught:
+        infer([tmp_path / "image.jsonl"])
+    assert "a line" in str(caught.value.hint)
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="not JSON"):
+        infer([tmp_path / "deep.json"])
+    with pytest.raises(InputError, match="the input is empty"):
+        infer([lines(tmp_path)])
     table.write_text("")
     with pytest.raises(InputError, match="empty"):
         infer([table])

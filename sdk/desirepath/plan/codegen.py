@@ -24,7 +24,6 @@ __all__ = ["generate"]
 _WIDTH: Final = 99
 _SCALARS: Final = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
 _DATES: Final = {"date-time": "_datetime", "date": "_date"}
-_ANNOTATIONS: Final = ("description", "title", "examples", "default", "$comment", "unit", "pii")
 
 
 def generate(plan: Plan) -> str:
@@ -378,5 +377,6 @@ def _about(schema: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
 
 
 def _identity(schema: Mapping[str, Any]) -> bytes:
-    bare = {key: value for key, value in schema.items() if key not in _ANNOTATIONS}
-    return msgspec.json.encode(bare, order="sorted")
+    """What makes two objects one class: the properties, and which of them are required."""
+    required = sorted(schema.get("required", ()))
+    return msgspec.json.encode([schema.get("properties", {}), required], order="sorted")

@@ -132,11 +132,13 @@ def draft(records: Iterable[Call | Skipped], *, name: str) -> Draft:
     for record in records:
         gathered.add(record)
     if not gathered.calls:
-        first = gathered.skipped[0] if gathered.skipped else None
-        raise InputError(
-            f"{first.place}: no event found: {first.reason}" if first else "no event found",
-            hint="Name the field that holds the event's name: --event-field NAME.",
-        )
+        if not gathered.skipped:
+            raise InputError("no event found: the input is empty")
+        first = gathered.skipped[0]
+        hint = "Name the field that holds the event's name: --event-field NAME."
+        if first.reason.startswith("not JSON"):
+            hint = "One JSON object a line, or a table in a file that ends in .csv or .tsv."
+        raise InputError(f"{first.place}: no event found: {first.reason}", hint=hint)
     return gathered.draft(name)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
@@ -139,8 +140,11 @@ class _Options(msgspec.Struct, frozen=True):
 
 def _json(path: Path, options: _Options) -> Iterator[Call | Skipped]:
     with path.open("rb") as file:
+        # Some tools of Windows put a byte order mark before the first record.
+        skipped = len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0
+        file.seek(skipped)
         start = file.read(1)
-        file.seek(0)
+        file.seek(skipped)
         if start == b"[":
             yield from _document(path, file.read(), options)
             return
