@@ -14,13 +14,14 @@ it would give every retry of a message another time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from desirepath.event import KINDS, PAGE_EVENT, SCREEN_EVENT, Kind, new_message_id
 from desirepath.plan import Violation
-from desirepath.plan.wire import scan
+from desirepath.plan.wire import MAX_DEPTH, scan
+from desirepath_collector.enrich import Enricher
 from desirepath_collector.envelope import EMPTY, Batch, Wire, to_ms
 from desirepath_collector.http.answers import VerdictReport
 from desirepath_collector.plans import Checker, Plans
@@ -67,12 +68,26 @@ class Admitted(NamedTuple):
 
 
 class _Context(NamedTuple):
-    """What a context's bytes say to the collector itself."""
+    """A context as it is checked, and what it says to the collector itself."""
 
     raw: bytes
+    size: int
     session_id: str
     checker: Checker | None
     traits: bytes
+    problems: tuple[Violation, ...]
+
+
+class _Sender(NamedTuple):
+    """What all events of a request share."""
+
+    source: Source
+    contexts: dict[bytes, _Context]
+    context: bytes
+    sent_ms: int
+    skew_ms: int
+    received_ms: int
+    checker: Checker
 
 
 class _PlanRef(msgspec.Struct):
@@ -84,11 +99,6 @@ class _ContextFields(msgspec.Struct, rename="camel"):
     session_id: str | int | None = None
     plan: _PlanRef | str | None = None
     traits: msgspec.Raw = EMPTY
-
-
-class _Naming(msgspec.Struct):
-    name: str | None = None
-    category: str | None = None
 
 
 class Admitter:
@@ -113,7 +123,13 @@ class Admitter:
         self._encode_rows = msgspec.json.Encoder().encode
         self._context_fields = msgspec.json.Decoder(_ContextFields).decode
         self._object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-        self._contexts: dict[tuple[str, bytes], _Context] = {}
+        self._contexts: dict[str, dict[bytes, _Context]] = {}
+        # So short a payload cannot hold too many properties: each takes five bytes at least.
+        self._plain_bytes = min(settings.max_event_bytes, settings.max_properties * 5)
+        # Beyond this depth the validator itself refuses.
+        self._max_depth = settings.max_depth
+        self._shallow = settings.max_depth < MAX_DEPTH
+        self._enrich = Enricher().enrich
         self._generation = plans.generation
 
     def admit(
@@ -139,21 +155,96 @@ class Admitter:
         quarantined: list[VerdictReport] = []
         noted: list[VerdictReport] = []
         faults = batch.faults
+        sender = self._sender(batch, source, received_ms)
         for index, wire in enumerate(batch.wires):
-            row = self._judge(
-                batch,
-                index,
-                wire,
-                faults.get(index, ()) if faults else (),
-                source,
-                received_ms,
-                kind,
-            )
+            row: Row | None = None
+            if (kind or wire.type) == "track" and not faults:
+                row = self._plain(wire, sender)
+            if row is None:
+                row = self._judge(batch, index, wire, sender, kind)
             rows.append(row)
             if row.violations:
                 report = VerdictReport(index, row.message_id, row.violations)
                 (noted if type(row) is EventRow else quarantined).append(report)
         return Admitted(self._records(rows), rows, len(rows) - len(quarantined), quarantined, noted)
+
+    def _sender(self, batch: Batch, source: Source, received_ms: int) -> _Sender:
+        sent_ms = received_ms if batch.sent_at is None else to_ms(batch.sent_at)
+        return _Sender(
+            source,
+            self._contexts.setdefault(source.name, {}),
+            bytes(batch.context),
+            sent_ms,
+            self._skew_ms(sent_ms, received_ms),
+            received_ms,
+            self._plans.live,
+        )
+
+    def _plain(self, wire: Wire, sender: _Sender) -> EventRow | None:
+        """The row of a track call with nothing unusual about it; None if `_judge` must look.
+
+        Nine of ten events come this way, at a third of the cost.
+        """
+        message_id, event, moment = wire.message_id, wire.event, wire.timestamp
+        user_id, anonymous_id = wire.user_id or "", wire.anonymous_id or ""
+        if (
+            message_id.__class__ is not str
+            or not event
+            or moment is None
+            or moment.tzinfo is None
+            or wire.sent_at is not None
+            or user_id.__class__ is not str
+            or anonymous_id.__class__ is not str
+        ):
+            return None
+        if TYPE_CHECKING:
+            assert isinstance(message_id, str)
+            assert isinstance(user_id, str)
+            assert isinstance(anonymous_id, str)
+        context = sender.contexts.get(bytes(wire.context) or sender.context)
+        payload = bytes(wire.properties)
+        if (
+            context is None
+            or context.problems
+            or not 0 < len(message_id) <= MAX_ID_CHARS
+            or len(event) > MAX_NAME_CHARS
+            or len(user_id) > MAX_ID_CHARS
+            or len(anonymous_id) > MAX_ID_CHARS
+            or not (user_id or anonymous_id)
+            or user_id.lower() in PLACEHOLDERS
+            or anonymous_id.lower() in PLACEHOLDERS
+            or len(payload) + context.size > self._plain_bytes
+            or (self._shallow and payload.count(b"{") + payload.count(b"[") > self._max_depth)
+        ):
+            return None
+        original_ms = round(moment.timestamp() * 1000)
+        timestamp_ms = original_ms + sender.skew_ms
+        if not (_MIN_MS <= original_ms <= _MAX_MS and _MIN_MS <= timestamp_ms <= _MAX_MS):
+            return None
+        name, version, validator = context.checker or sender.checker
+        verdict = validator.check("track", event, payload or b"{}", context.raw)
+        if verdict.decision != "accept":
+            return None
+        return EventRow(
+            message_id,
+            "track",
+            event,
+            user_id,
+            anonymous_id,
+            "",
+            "",
+            context.session_id,
+            timestamp_ms,
+            original_ms,
+            sender.sent_ms,
+            sender.received_ms,
+            sender.source.name,
+            name,
+            version,
+            msgspec.Raw(verdict.payload),
+            msgspec.Raw(verdict.context),
+            verdict.violations,
+        )
 
     def _records(self, rows: list[Row]) -> list[bytes]:
         if not rows:
@@ -169,12 +260,11 @@ class Admitter:
         batch: Batch,
         index: int,
         wire: Wire,
-        faults: tuple[Violation, ...],
-        source: Source,
-        received_ms: int,
+        sender: _Sender,
         path_kind: Kind | None,
     ) -> Row:
-        problems = list(faults)
+        source, received_ms = sender.source, sender.received_ms
+        problems = list(batch.faults.get(index, ()))
         kind: str = path_kind or wire.type or ""
         if kind not in _EVENT_OF:
             if not _unsafe(problems):
@@ -215,19 +305,20 @@ class Admitter:
             problems.append(_size("/messageId", MAX_ID_CHARS, "characters", len(message_id)))
             message_id = message_id[:MAX_ID_CHARS]
 
-        raw_context = bytes(wire.context) or bytes(batch.context)
-        context = self._context(raw_context, source)
+        context = self._context(bytes(wire.context) or sender.context, sender)
+        problems.extend(context.problems)
         if payload in (b"", b"null"):
             # RudderStack's clients put an identify's traits into the context.
             payload = context.traits if kind == "identify" and context.traits else b"{}"
-        self._check_limits(payload, context.raw, kind, problems)
+        self._check_limits(payload, context.size, kind, problems)
 
         original_ms = self._client_time(wire, received_ms, problems)
-        sent_at = wire.sent_at or batch.sent_at
-        sent_ms = to_ms(sent_at) if sent_at is not None else received_ms
-        timestamp_ms = self._corrected(original_ms, sent_ms, received_ms)
+        sent_ms = sender.sent_ms if wire.sent_at is None else to_ms(wire.sent_at)
+        timestamp_ms = original_ms + self._skew_ms(sent_ms, received_ms)
+        if not _MIN_MS <= timestamp_ms <= _MAX_MS:
+            timestamp_ms = original_ms
 
-        checker = context.checker or self._plans.live
+        checker = context.checker or sender.checker
         checked_payload, checked_context = b"{}", b"{}"
         decision = "quarantine"
         if not _unsafe(problems):
@@ -282,30 +373,35 @@ class Admitter:
             ),
         )
 
-    def _context(self, raw: bytes, source: Source) -> _Context:
-        key = (source.name, raw)
-        found = self._contexts.get(key)
+    def _context(self, raw: bytes, sender: _Sender) -> _Context:
+        found = sender.contexts.get(raw)
         if found is not None:
             return found
-        if raw in (b"", b"null"):
-            raw = b"{}"
+        size = len(raw)
+        kept = b"{}" if raw in (b"", b"null") else raw
         session_id, checker, traits = "", None, b""
-        try:
-            fields = self._context_fields(raw)
-        except _BROKEN:
-            # Not an object, or fields of another type: the validator says so.
-            pass
+        problems: tuple[Violation, ...] = ()
+        deep = scan(kept, max_depth=self._settings.max_depth)
+        if deep is not None:
+            problems = (Violation(deep.code, "/context", deep.expected, deep.found),)
         else:
-            if fields.session_id is not None:
-                session_id = str(fields.session_id)[:MAX_ID_CHARS]
-            if fields.plan is not None:
-                checker = self._named_plan(fields.plan)
-            traits = bytes(fields.traits)
-        context = _Context(raw, session_id, checker, traits)
-        if len(raw) <= _MAX_CACHED_CONTEXT_BYTES:
-            if len(self._contexts) >= _MAX_CACHED_CONTEXTS:
-                self._contexts.clear()
-            self._contexts[key] = context
+            kept = self._enrich(kept, sender.source)
+            try:
+                fields = self._context_fields(kept)
+            except _BROKEN:
+                # Not an object, or fields of another type: the validator says so.
+                pass
+            else:
+                if fields.session_id is not None:
+                    session_id = str(fields.session_id)[:MAX_ID_CHARS]
+                if fields.plan is not None:
+                    checker = self._named_plan(fields.plan)
+                traits = bytes(fields.traits)
+        context = _Context(kept, size, session_id, checker, traits, problems)
+        if size <= _MAX_CACHED_CONTEXT_BYTES:
+            if len(sender.contexts) >= _MAX_CACHED_CONTEXTS:
+                sender.contexts.clear()
+            sender.contexts[raw] = context
         return context
 
     def _named_plan(self, reference: _PlanRef | str) -> Checker:
@@ -327,11 +423,11 @@ class Admitter:
         return self._encode_rows(fields)
 
     def _check_limits(
-        self, payload: bytes, context: bytes, kind: str, problems: list[Violation]
+        self, payload: bytes, context_bytes: int, kind: str, problems: list[Violation]
     ) -> None:
         limits = self._settings
         place = "/traits" if kind in ("identify", "group") else "/properties"
-        size = len(payload) + len(context)
+        size = len(payload) + context_bytes
         if size > limits.max_event_bytes:
             problems.append(_size("", limits.max_event_bytes, "bytes", size))
         # A property has a colon at least: with fewer of them nothing needs to be counted exactly.
@@ -342,9 +438,9 @@ class Admitter:
                 count = 0
             if count > limits.max_properties:
                 problems.append(_size(place, limits.max_properties, "properties", count))
-        for raw, pointer in ((payload, place), (context, "/context")):
-            if (deep := scan(raw, max_depth=limits.max_depth)) is not None:
-                problems.append(Violation(deep.code, pointer, deep.expected, deep.found))
+        deep = scan(payload, max_depth=limits.max_depth)
+        if deep is not None:
+            problems.append(Violation(deep.code, place, deep.expected, deep.found))
 
     def _client_time(self, wire: Wire, received_ms: int, problems: list[Violation]) -> int:
         moment = wire.timestamp or wire.original_timestamp
@@ -358,12 +454,10 @@ class Admitter:
             return received_ms
         return found
 
-    def _corrected(self, original_ms: int, sent_ms: int, received_ms: int) -> int:
+    def _skew_ms(self, sent_ms: int, received_ms: int) -> int:
+        """How far a client's clock is behind; 0 where that may just be the network."""
         skew_ms = received_ms - sent_ms
-        if abs(skew_ms) < self._settings.clock_skew_min_s * 1000:
-            return original_ms
-        corrected = original_ms + skew_ms
-        return corrected if _MIN_MS <= corrected <= _MAX_MS else original_ms
+        return skew_ms if abs(skew_ms) >= self._settings.clock_skew_min_s * 1000 else 0
 
     def _kept(
         self,

@@ -159,6 +159,8 @@ class Collector:
             shutdown_timeout=settings.stop_timeout_s,
             lingering_time=2.0,
             handle_signals=False,
+            # Or a listener that went away would be served until its next event.
+            handler_cancellation=True,
         )
         await runner.setup()
         self._exit.push_async_callback(runner.cleanup)
@@ -204,6 +206,7 @@ class Collector:
         """Stop all parts, in the order that loses nothing. Stopping twice is no mistake."""
         if hasattr(self, "intake"):
             self.intake.stopping = True
+            self.intake.live.close()
         await self._exit.aclose()
 
     async def publish(self, text: str) -> Plan:
@@ -215,9 +218,13 @@ class Collector:
             If it has a mistake; the old one stays.
         """
         plan = Plan.parse(text, path="the published plan")
+        # Once it is stored it must go live too, even if whoever asked hangs up in between.
+        await asyncio.shield(self._publish(plan))
+        return plan
+
+    async def _publish(self, plan: Plan) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self.store.publish_now, plan)
         self.plans.go_live(plan)
-        return plan
 
     async def replay(
         self, selection: Selection, repairs: Repairs, *, by: str, dry_run: bool

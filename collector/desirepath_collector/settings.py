@@ -130,10 +130,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = 500
     max_depth: Annotated[
         int, Meta(ge=1, le=64, description="Deepest nesting of an event; above it quarantine.")
-    ] = 32
+    ] = 64
     max_inflight_bytes: Annotated[
         int, Meta(ge=1, description="Bodies held in memory at once; above it 503.")
     ] = 32 * _MIB
+    proxies: Annotated[
+        int, Meta(ge=0, description="Trusted proxies in front, for addresses in rate limits.")
+    ] = 0
     body_timeout_s: Annotated[
         float, Meta(gt=0, description="A request that is not whole by then is answered 408.")
     ] = 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import signal
 import sys
@@ -72,6 +73,9 @@ async def _serve(settings: Settings, *, as_json: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with running(settings) as collector:
+        # What was imported stays for good: the collector of garbage need not look at it again.
+        gc.collect()
+        gc.freeze()
         print(_as_json(collector) if as_json else _banner(collector), flush=True)
         await stop.wait()
         if not as_json:

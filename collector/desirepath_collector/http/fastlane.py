@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -25,7 +24,8 @@ from typing import Final, cast
 
 from desirepath_collector.http.answers import Answer, Refusal
 from desirepath_collector.http.cors import granted
-from desirepath_collector.http.intake import INTAKE_PATHS, Intake, IntakeRequest, Taken
+from desirepath_collector.http.head import Head, Heads
+from desirepath_collector.http.intake import Intake, IntakeRequest, Taken
 from desirepath_collector.settings import Settings
 
 __all__ = ["HEAD_TIMEOUT_S", "MAX_HEAD_BYTES", "Lane", "LaneProtocol"]
@@ -41,16 +41,8 @@ _SWEEP_S: Final = 1.0
 _LINGER_S: Final = 2.0
 _NEVER: Final = float("inf")
 
-_PATHS: Final = {f"POST {path} HTTP/1.1".encode(): path for path in INTAKE_PATHS}
-_WANTED: Final = frozenset(
-    {b"content-length", b"content-type", b"content-encoding", b"authorization", b"x-write-key",
-     b"origin", b"x-forwarded-for", b"connection"}
-)  # fmt: skip
-_EXOTIC: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer"})
 _HEAD: Final = b"HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s%s\r\n"
 _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
-_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch
-"""A header's name, RFC 9110, in lower case."""
 
 
 class Lane:
@@ -73,6 +65,7 @@ class Lane:
         self.settings = settings
         self.fallback = fallback
         self.connections: set[LaneProtocol] = set()
+        self.heads = Heads()
         self.closing = False
         self._date = b""
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
@@ -117,8 +110,8 @@ class LaneProtocol(asyncio.Protocol):
     """One connection."""
 
     __slots__ = (
-        "_behind", "_body", "_busy", "_counted_bytes", "_discarding", "_gone", "_head", "_keep",
-        "_lane", "_length", "_path", "_paused", "_received_s", "_transport", "_waits_for_head",
+        "_address", "_behind", "_body", "_busy", "_counted_bytes", "_discarding", "_gone", "_head",
+        "_keep", "_lane", "_length", "_paused", "_received_s", "_transport", "_waits_for_head",
         "_writable", "deadline_s",
     )  # fmt: skip
 
@@ -126,8 +119,8 @@ class LaneProtocol(asyncio.Protocol):
         self._lane = lane
         self._transport: asyncio.Transport
         self._behind = b""
-        self._path = ""
-        self._head: dict[bytes, bytes] | None = None
+        self._address = ""
+        self._head: Head | None = None
         self._length = 0
         self._body: list[bytes] = []
         self._counted_bytes = 0
@@ -146,6 +139,8 @@ class LaneProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
         self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self._address = peer[0] if peer else ""
         self._lane.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -235,27 +230,20 @@ class LaneProtocol(asyncio.Protocol):
                 self.deadline_s = time.monotonic() + HEAD_TIMEOUT_S
             self._behind = data
             return
-        line_end = data.find(b"\r\n")
-        path = _PATHS.get(data[:line_end])
-        head = _fields(data[line_end + 2 : end]) if path is not None else None
-        if path is None or head is None:
+        found = self._lane.heads.read(data, end)
+        if found is None:
             self._hand_over(data)
             return
-        self._begin(path, head, data[end + 4 :])
-
-    def _begin(self, path: str, head: dict[bytes, bytes], rest: bytes) -> None:
-        self._path = path
-        self._head = head
-        self._length = int(head[b"content-length"])
+        self._head, self._length = found
         self._waits_for_head = False
         self._received_s = time.time()
-        if head.get(b"connection", b"").lower() == b"close":
+        if not self._head.keep:
             self._keep = False
         if self._length > self._lane.settings.max_body_bytes:
             limit = self._lane.settings.max_body_bytes
             self._refuse(Refusal("too_large", f"the body is over {limit} bytes"))
             return
-        self._take_body(rest)
+        self._take_body(data[end + 4 :])
 
     def _take_body(self, data: bytes) -> None:
         missing = self._length - self._counted_bytes
@@ -285,18 +273,7 @@ class LaneProtocol(asyncio.Protocol):
         self._busy = True
         self.deadline_s = _NEVER
         begun_s = time.perf_counter()
-        get = head.get
-        request = IntakeRequest(
-            self._path,
-            body,
-            get(b"content-type", b"").decode("latin-1"),
-            get(b"content-encoding", b"").decode("latin-1").lower(),
-            get(b"authorization", b"").decode("latin-1"),
-            get(b"x-write-key", b"").decode("latin-1"),
-            get(b"origin", b"").decode("latin-1"),
-            self._address(),
-            self._received_s,
-        )
+        request = IntakeRequest(head, body, self._address, self._received_s)
         try:
             taken = intake.judge(request)
             if taken.records:
@@ -318,10 +295,6 @@ class LaneProtocol(asyncio.Protocol):
             self._answer(intake.durable(taken, begun_s))
         self._go_on()
 
-    def _address(self) -> str:
-        peer = self._transport.get_extra_info("peername")
-        return peer[0] if peer else ""
-
     def _refuse(self, refusal: Refusal) -> None:
         """Answer before the request is whole; what still comes of it is thrown away."""
         self._keep = False
@@ -338,7 +311,7 @@ class LaneProtocol(asyncio.Protocol):
         self.deadline_s = time.monotonic() + lane.settings.idle_timeout_s
         if self._gone:
             return
-        origin = head.get(b"origin") if head else None
+        origin = head.origin if head is not None else ""
         self._transport.write(_response(answer, lane, origin, keep=self._keep and not lane.closing))
         if self._discarding:
             # A close with unread bytes would make the kernel reset the connection, and the client
@@ -361,37 +334,15 @@ class LaneProtocol(asyncio.Protocol):
         protocol.data_received(data)
 
 
-def _fields(lines: bytes) -> dict[bytes, bytes] | None:
-    """The header fields this file knows; None for a head it had better not judge."""
-    found: dict[bytes, bytes] = {}
-    for line in lines.split(b"\r\n"):
-        name, colon, value = line.partition(b":")
-        name = name.lower()
-        if name in _WANTED:
-            if name in found:
-                return None
-            found[name] = value.strip(b" \t")
-        elif not colon or name in _EXOTIC or not _NAME(name):
-            return None
-        if b"\n" in line or b"\r" in line or b"\0" in line:
-            return None
-    length = found.get(b"content-length", b"")
-    if not length.isdigit() or len(length) > 12:
-        return None
-    return found
-
-
-def _response(answer: Answer, lane: Lane, origin: bytes | None, *, keep: bool) -> bytes:
+def _response(answer: Answer, lane: Lane, origin: str, *, keep: bool) -> bytes:
     body = answer.body
     extra = b""
     if answer.headers:
         extra = "".join(f"{name}: {value}\r\n" for name, value in answer.headers).encode("latin-1")
-    if origin is not None:
-        text = origin.decode("latin-1")
-        if lane.intake.origins.allow(text):
-            extra += "".join(f"{name}: {value}\r\n" for name, value in granted(text)).encode(
-                "latin-1"
-            )
+    if origin and lane.intake.origins.allow(origin):
+        extra += "".join(f"{name}: {value}\r\n" for name, value in granted(origin)).encode(
+            "latin-1"
+        )
     if not keep:
         extra += b"Connection: close\r\n"
     return _HEAD % (answer.status, _REASONS[answer.status], len(body), lane.date, extra) + body

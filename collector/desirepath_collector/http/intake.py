@@ -8,54 +8,30 @@ from __future__ import annotations
 
 import time
 from base64 import b64decode
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from desirepath.event import Kind
 from desirepath_collector.admit import Admitted, Admitter
 from desirepath_collector.envelope import Batch, decode_batch, decode_single
 from desirepath_collector.http.answers import Answer, Refusal, success
 from desirepath_collector.http.body import inflate, unwrap
 from desirepath_collector.http.cors import Origins
+from desirepath_collector.http.head import Head
+from desirepath_collector.live import Live
+from desirepath_collector.ratelimit import Limiter
 from desirepath_collector.settings import Settings, Source
 from desirepath_collector.spool import Done, Spool
 from desirepath_collector.telemetry import Telemetry
 
-__all__ = ["INTAKE_PATHS", "Intake", "IntakeRequest", "Taken"]
-
-_KINDS: Final[dict[str, Kind]] = {
-    "track": "track",
-    "identify": "identify",
-    "page": "page",
-    "screen": "screen",
-    "group": "group",
-    "alias": "alias",
-    "t": "track",
-    "i": "identify",
-    "p": "page",
-    "s": "screen",
-    "g": "group",
-    "a": "alias",
-}
-
-INTAKE_PATHS: Final[dict[str, Kind | None]] = {
-    **{f"/v1/{name}": kind for name, kind in _KINDS.items()},
-    **dict.fromkeys(("/v1/batch", "/v1/import", "/v1/b"), None),
-}
-"""Where events are posted, with the kind that the address says; None for batches."""
+__all__ = ["Intake", "IntakeRequest", "Taken"]
 
 
 class IntakeRequest(NamedTuple):
-    """What the intake looks at of an HTTP request."""
+    """A whole request."""
 
-    path: str
+    head: Head
     body: bytes
-    content_type: str = ""
-    content_encoding: str = ""
-    authorization: str = ""
-    write_key: str = ""
-    origin: str = ""
-    address: str = ""
-    received_s: float = 0.0
+    address: str
+    received_s: float
 
 
 class Taken(NamedTuple):
@@ -93,6 +69,8 @@ class Intake:
         self._authorizations: dict[str, Source] = {}
         self.stopping = False
         self.inflight_bytes = 0
+        self.live = Live()
+        self._limiter = Limiter()
         self.use_sources(settings)
 
     def use_sources(self, settings: Settings) -> None:
@@ -163,15 +141,15 @@ class Intake:
         """
         if self.stopping:
             raise Refusal("stopping", "the collector is stopping", retry_after_s=5)
-        kind = INTAKE_PATHS[request.path]
+        head = request.head
         known: Source | None = None
-        if request.authorization or request.write_key:
+        if head.authorization or head.write_key:
             # Before the body is looked at, where the key allows.
-            known = self.source_of(request.authorization, request.write_key)
-        batch = self._decoded(request, kind)
+            known = self.source_of(head.authorization, head.write_key)
+        batch = self._decoded(request)
         source = known or self.source_of("", _body_key(batch))
-        if request.origin and "*" not in source.origins and request.origin not in source.origins:
-            raise Refusal("forbidden", f"source {source.name!r} does not take {request.origin}")
+        if head.origin and "*" not in source.origins and head.origin not in source.origins:
+            raise Refusal("forbidden", f"source {source.name!r} does not take {head.origin}")
         if len(batch.wires) > self._settings.max_batch_events:
             raise Refusal(
                 "too_large",
@@ -179,8 +157,12 @@ class Intake:
                 f"this one holds {len(batch.wires)}",
                 pointer="/batch",
             )
-        received_ms = int((request.received_s or time.time()) * 1000)
-        admitted = self._admitter.admit(batch, source, received_ms, kind)
+        if source.rate_per_s or source.rate_per_address_per_s:
+            self._limit(source, request, len(batch.wires))
+        admitted = self._admitter.admit(batch, source, int(request.received_s * 1000), head.kind)
+        if not self.live.listening:
+            # Large requests wait for the disk in numbers; their rows need not wait with them.
+            admitted.rows.clear()
         return Taken(admitted.records, source, admitted, len(request.body))
 
     def submit(self, taken: Taken, done: Done) -> None:
@@ -195,6 +177,8 @@ class Intake:
         telemetry.requests.add(1, "ok")
         telemetry.body_bytes.add(taken.body_bytes)
         telemetry.answer_seconds.observe(time.perf_counter() - begun_s)
+        if self.live.listening:
+            self.live.tell(admitted.rows)
         return success(admitted.accepted, admitted.quarantined, admitted.violations)
 
     def refused(self, refusal: Refusal, begun_s: float) -> Answer:
@@ -203,15 +187,28 @@ class Intake:
         self._telemetry.answer_seconds.observe(time.perf_counter() - begun_s)
         return refusal.answer()
 
-    def _decoded(self, request: IntakeRequest, kind: Kind | None) -> Batch:
-        limits = self._settings
-        if len(request.body) > limits.max_body_bytes:
+    def _limit(self, source: Source, request: IntakeRequest, events: int) -> None:
+        address = request.address
+        if self._settings.proxies and request.head.forwarded:
+            # Each proxy appends whom it saw; what lies before our own proxies anybody may invent.
+            hops = [hop.strip() for hop in request.head.forwarded.split(",")]
+            address = hops[max(0, len(hops) - self._settings.proxies)]
+        wait_s = self._limiter.wait_s(source, address, events, time.monotonic())
+        if wait_s:
+            raise Refusal(
+                "rate_limited", f"source {source.name!r} sends too much", retry_after_s=wait_s
+            )
+
+    def _decoded(self, request: IntakeRequest) -> Batch:
+        limits, head, body = self._settings, request.head, request.body
+        if len(body) > limits.max_body_bytes:
             raise Refusal("too_large", f"the body is over {limits.max_body_bytes} bytes")
-        body = inflate(request.body, request.content_encoding, limits.max_inflated_bytes)
-        body = unwrap(body, request.content_type)
+        if head.content_encoding or len(body) > limits.max_inflated_bytes:
+            body = inflate(body, head.content_encoding, limits.max_inflated_bytes)
+        body = unwrap(body, head.content_type)
         if not body:
             raise Refusal("malformed", "the body is empty", pointer="")
-        return decode_batch(body) if kind is None else decode_single(body)
+        return decode_batch(body) if head.kind is None else decode_single(body)
 
     def _count(self, source: Source, admitted: Admitted) -> None:
         events = self._telemetry.events

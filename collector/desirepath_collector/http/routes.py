@@ -8,6 +8,7 @@ would wait for a slow body for ever. aiohttp must be run with `auto_decompress=F
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,8 @@ from aiohttp import hdrs, web
 from desirepath.errors import DesirepathError, InputError, PlanError
 from desirepath_collector.http.answers import Answer, Refusal
 from desirepath_collector.http.cors import PREFLIGHT, granted
-from desirepath_collector.http.intake import INTAKE_PATHS, Intake, IntakeRequest
+from desirepath_collector.http.head import INTAKE_PATHS, Head
+from desirepath_collector.http.intake import Intake, IntakeRequest
 from desirepath_collector.quarantine import Repairs, Selection
 from desirepath_collector.settings import Source
 from desirepath_collector.telemetry import CONTENT_TYPE
@@ -55,18 +57,18 @@ class Routes:
         received_s = time.time()
         headers = request.headers
         body = await self._body(request, collector.settings.max_body_bytes)
+        head = Head(
+            request.path,
+            INTAKE_PATHS[request.path],
+            headers.get(hdrs.CONTENT_TYPE, ""),
+            headers.get(hdrs.CONTENT_ENCODING, "").lower(),
+            headers.get(hdrs.AUTHORIZATION, ""),
+            headers.get("X-Write-Key", ""),
+            headers.get(hdrs.ORIGIN, ""),
+            headers.get(hdrs.X_FORWARDED_FOR, ""),
+        )
         answer = await collector.intake.take(
-            IntakeRequest(
-                request.path,
-                body,
-                headers.get(hdrs.CONTENT_TYPE, ""),
-                headers.get(hdrs.CONTENT_ENCODING, "").lower(),
-                headers.get(hdrs.AUTHORIZATION, ""),
-                headers.get("X-Write-Key", ""),
-                headers.get(hdrs.ORIGIN, ""),
-                request.remote or "",
-                received_s,
-            )
+            IntakeRequest(head, body, request.remote or "", received_s)
         )
         return _response(answer)
 
@@ -150,6 +152,27 @@ class Routes:
             raise Refusal("bad_request", error.message, hint=error.hint) from None
         return _json(done)
 
+    async def live(self, request: web.Request) -> web.StreamResponse:
+        """GET /api/live: server-sent events of what arrives now, for readers."""
+        token = request.query.get("token")
+        authorization = request.headers.get(hdrs.AUTHORIZATION) or f"Bearer {token}"
+        if self._collector.reader(authorization) is None:
+            raise Refusal(
+                "unauthorized", "a read token is needed", hint="Authorization: Bearer ..."
+            )
+        response = web.StreamResponse(
+            headers={
+                hdrs.CONTENT_TYPE: "text/event-stream",
+                hdrs.CACHE_CONTROL: "no-cache",
+                "X-Accel-Buffering": "no",
+            }
+        )
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            async for piece in self._collector.intake.live.stream(request.query.get("event")):
+                await response.write(piece)
+        return response
+
     async def healthz(self, request: web.Request) -> web.StreamResponse:
         """GET /healthz: the process answers."""
         del request
@@ -196,6 +219,7 @@ def make_app(collector: Collector) -> web.Application:
     app.router.add_get("/v1/plan", routes.get_plan)
     app.router.add_put("/v1/plan", routes.put_plan)
     app.router.add_post("/api/quarantine/replay", routes.replay)
+    app.router.add_get("/api/live", routes.live)
     app.router.add_get("/healthz", routes.healthz)
     app.router.add_get("/readyz", routes.readyz)
     app.router.add_get("/metrics", routes.metrics)
