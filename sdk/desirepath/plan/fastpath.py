@@ -112,7 +112,7 @@ class FastPath:
 
     def _settle(self, raw: bytes, out: bytes) -> bytes | None:
         """What to keep of a payload that is valid but not written as its struct writes it."""
-        compact = msgspec.json.format(raw, indent=-1)
+        compact = msgspec.json.format(raw, indent=-1) if b'": ' in raw else raw
         if out == compact:
             return out
         value = _decode_any(compact)

@@ -127,6 +127,8 @@ class Rule:
     def _check_unplanned(
         self, value: dict[str, Any], out: list[Violation], dropped: list[str]
     ) -> bool:
+        if self._quiet and self._unplanned != "drop":
+            return False
         unplanned = [name for name in value if name not in self._properties and name != UNFIT]
         if self._unplanned == "drop":
             dropped.extend(unplanned)
@@ -141,8 +143,9 @@ class Rule:
         return bool(unplanned) and self._unplanned == "reject"
 
     def _treat(self, value: dict[str, Any]) -> None:
+        plan = self._plan()
         for name in [*value]:
-            planned = self._plan().get(name)
+            planned = plan.get(name)
             treatment = self._personal.get(name) if planned is None else planned.treatment
             if treatment is not None:
                 kept = treatment.apply(value[name], self._key)

@@ -72,9 +72,17 @@ def fits(value: Any) -> bool:
     kind = type(value)
     if kind is int:
         return bool(MIN_INTEGER <= value <= MAX_INTEGER)
-    if kind is list:
-        return all(map(fits, value))
-    return all(map(fits, value.values())) if kind is dict else True
+    if kind is not dict and kind is not list:
+        return True
+    for item in value.values() if kind is dict else value:
+        inner = type(item)
+        # Written out for the common scalars: a call for each would cost more than the check.
+        if inner is int:
+            if not MIN_INTEGER <= item <= MAX_INTEGER:
+                return False
+        elif (inner is dict or inner is list) and not fits(item):
+            return False
+    return True
 
 
 class Reading(msgspec.Struct):
@@ -113,7 +121,8 @@ def _quickly(raw: bytes) -> Any:
     """The value if msgspec reads it and writes the same bytes again, so nothing was lost."""
     try:
         value = _decode_any(raw)
-        if encode(value) == msgspec.json.format(raw, indent=-1) and fits(value):
+        again = encode(value)
+        if (again == raw or again == msgspec.json.format(raw, indent=-1)) and fits(value):
             return value
     except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
