@@ -1,8 +1,8 @@
 """Rate limits: a token bucket for each source, and one for each address of a source.
 
-A batch larger than the whole bucket passes when the bucket is full and overdraws it, or it would be
-refused for ever; who comes after it waits until the debt is paid. What is remembered is bounded: beyond
-`MAX_BUCKETS` addresses the one that was not heard of for longest is forgotten.
+A batch larger than the whole bucket passes when the bucket is full and overdraws it, or it would
+be refused for ever; who comes after it waits until the debt is paid. What is remembered is
+bounded: beyond `MAX_BUCKETS` addresses the one not heard of for longest is forgotten.
 """
 
 from __future__ import annotations
