@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from desirepath_collector.clickhouse_http import Door, Limits, start
-from desirepath_collector.warehouse import Warehouse
+from desirepath_collector.warehouse import Sql, Warehouse
 
 
 @contextmanager
@@ -50,3 +50,14 @@ def limited(engine: str, warehouse: Warehouse) -> Callable[[Limits], Any]:
     if engine.startswith("http"):
         pytest.skip("a server has a port of its own")
     return lambda limits: serving(warehouse, limits=limits)
+
+
+@pytest.fixture
+def ask(warehouse: Warehouse) -> Callable[..., list[tuple[object, ...]]]:
+    """Asks `warehouse`; rows as tuples."""
+
+    def run(text: str, **params: object) -> list[tuple[object, ...]]:
+        table = warehouse.query(Sql(text, params))
+        return list(zip(*table.to_pydict().values(), strict=True))
+
+    return run

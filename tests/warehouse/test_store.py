@@ -6,48 +6,11 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+from tests.warehouse.rows import T0, alias, event, identify
 
 from desirepath.errors import WarehouseError
 from desirepath.plan.violations import Violation
 from desirepath_collector.warehouse import EventRow, QuarantineRow, Sql, Warehouse, connect
-
-T0 = 1_767_225_600_000  # 2026-01-01T00:00:00Z
-
-
-def event(message_id: str, name: str = "Viewed", at: int = T0, **fields: object) -> EventRow:
-    """An EventRow of `name` at `at`, everything else plain."""
-    row = {
-        "message_id": message_id, "kind": "track", "event": name, "user_id": "",
-        "anonymous_id": "", "previous_id": "", "group_id": "", "session_id": "", "timestamp": at,
-        "original_timestamp": at, "sent_at": at + 10, "received_at": at + 20, "source": "web",
-        "plan": "shop", "plan_version": "1.0.0", "properties": msgspec.Raw(b"{}"),
-        "context": msgspec.Raw(b"{}"),
-    } | fields  # fmt: skip
-    for name_ in ("properties", "context"):
-        if not isinstance(row[name_], msgspec.Raw):
-            row[name_] = msgspec.Raw(msgspec.json.encode(row[name_]))
-    return EventRow(**row)  # type: ignore[arg-type]
-
-
-def identify(
-    message_id: str, user: str, anonymous: str, at: int = T0, **fields: object
-) -> EventRow:
-    return event(
-        message_id, "", at, kind="identify", user_id=user, anonymous_id=anonymous, **fields
-    )
-
-
-def alias(message_id: str, user: str, previous: str, at: int = T0) -> EventRow:
-    return event(message_id, "", at, kind="alias", user_id=user, previous_id=previous)
-
-
-@pytest.fixture
-def ask(warehouse: Warehouse) -> Callable[..., list[tuple[object, ...]]]:
-    def run(text: str, **params: object) -> list[tuple[object, ...]]:
-        table = warehouse.query(Sql(text, params))
-        return list(zip(*table.to_pydict().values(), strict=True))
-
-    return run
 
 
 def test_an_event_comes_back_as_it_went_in(warehouse: Warehouse, ask: Callable[..., list]) -> None:

@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from clickhouse_connect.driver.client import Client
 
@@ -48,6 +48,8 @@ _FOLLOWED: Final = {
     "owner": MAX_DEVICES_OF_A_USER,
     "alias": MAX_ALIASES_OF_AN_ID,
 }
+
+_KINDS: Final = {"device": "device", "owner": "owner", "alias": "alias", "aliased": "alias"}
 
 _LINKS: Final = """
 SELECT id, other, relation, toUnixTimestamp64Milli(min(first_at)) AS first_ms
@@ -186,23 +188,25 @@ def _reachable(client: Client, start: set[str]) -> tuple[set[str], list[Link]]:
     while frontier:
         seen |= frontier
         onward: set[str] = set()
-        degrees: dict[tuple[str, str], int] = {}
+        others: dict[tuple[str, str], set[str]] = {}
         suspects: set[str] = set()
         rows = _ask(client, _LINKS, sorted(frontier), most=_MOST_LINKS)
-        for node, _, relation, _ in rows:
-            degrees[node, relation] = degrees.get((node, relation), 0) + 1
         for node, other, relation, first_ms in rows:
-            if relation == "owner":
-                links.append(Link(other, node, "device", first_ms))
+            if is_placeholder(other):
+                continue
+            others.setdefault((node, _KINDS[relation]), set()).add(other)
+            if relation in ("owner", "aliased"):
+                reverse: Literal["device", "alias"] = "device" if relation == "owner" else "alias"
+                links.append(Link(other, node, reverse, first_ms))
             else:
                 links.append(Link(node, other, relation, first_ms))
-            many = degrees[node, relation] > _FOLLOWED[relation]
-            (suspects if many else onward).add(other)
+        for (_, kind), reached in others.items():
+            (suspects if len(reached) > _FOLLOWED[kind] else onward).update(reached)
         # What a shared id touches is not merged through it, so it is not followed, but for those
         # that were merged through it before it became shared.
         current = _ask(client, _CURRENT, sorted(suspects - seen - onward))
         onward |= {node for node, person in current if node != person}
-        frontier = {node for node in onward - seen if not is_placeholder(node)}
+        frontier = onward - seen
     return seen, links
 
 

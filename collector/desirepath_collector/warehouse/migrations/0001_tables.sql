@@ -92,7 +92,7 @@ CREATE TABLE IF NOT EXISTS identity_links
 (
     id String COMMENT 'One of the two ids' CODEC(ZSTD(1)),
     other String COMMENT 'The other one' CODEC(ZSTD(1)),
-    relation LowCardinality(String) COMMENT 'What id is to other: device (anonymous id identified as other), owner (the reverse) or alias',
+    relation LowCardinality(String) COMMENT 'What id is to other: device (it was identified as other), owner (the reverse), alias (other replaces it) or aliased (the reverse)',
     first_at SimpleAggregateFunction(min, DateTime64(3, 'UTC')) COMMENT 'The earliest identify or alias that says so'
 )
 ENGINE = AggregatingMergeTree
@@ -105,7 +105,7 @@ SELECT link.1 AS id, link.2 AS other, link.3 AS relation, original_timestamp AS 
 FROM events
 ARRAY JOIN if(
     kind = 'alias',
-    [(previous_id, user_id, 'alias'), (user_id, previous_id, 'alias')],
+    [(previous_id, user_id, 'alias'), (user_id, previous_id, 'aliased')],
     [(anonymous_id, user_id, 'device'), (user_id, anonymous_id, 'owner')]
 ) AS link
 WHERE kind IN ('identify', 'alias') AND link.1 != '' AND link.2 != '' AND link.1 != link.2;
