@@ -47,11 +47,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--lookback", metavar="TIME", help="how far back counts reach (90d)")
     train.add_argument("--features", metavar="A,B", help="families of features (all)")
     train.add_argument("--events", metavar="A,B", help="events to count (the most widespread)")
-    train.add_argument("--spec", type=Path, metavar="FILE", help="the question as a JSON file")
+    train.add_argument("--spec", metavar="FILE", help="read the question from a JSON file")
     train.add_argument("--since", metavar="TIME", help="use history from then on")
     train.add_argument("--until", metavar="TIME", help="use history until then")
     train.add_argument("--seed", type=int, default=0, help="of everything random (0)")
-    _figure(train)
+    _picture(train)
 
     score = actions.add_parser("score", help="each person's probability, the likeliest first")
     _common(score, name="a trained model", url=True)
@@ -63,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     report = actions.add_parser("report", help="how good a trained model is")
     _common(report, name="a trained model", url=False)
     report.add_argument("--trained", metavar="FOLDER", help="another training than the latest")
-    _figure(report)
+    _picture(report)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,15 +81,19 @@ def _common(parser: argparse.ArgumentParser, *, name: str, url: bool) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _figure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="write the picture as HTML")
+def _picture(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the picture as a web page")
 
 
 def _train(args: argparse.Namespace) -> int:
     from desirepath_analytics.commands._predict_text import print_report
+    from desirepath_analytics.commands.asking import open_warehouse
     from desirepath_analytics.predict import save, train
+    from desirepath_analytics.predict.store import model_folder
 
-    with _opened(args) as warehouse:
+    # A name that cannot be saved is refused before the work, not after it.
+    model_folder(args.data / _MODELS, args.name)
+    with open_warehouse(args) as warehouse:
         spec = _spec(args, warehouse)
         with _busy(f"Training {args.name} ..."):
             model = train(
@@ -101,7 +105,7 @@ def _train(args: argparse.Namespace) -> int:
                 seed=args.seed,
             )
     place = save(model, args.data / _MODELS)
-    _write_figure(args, model.report)
+    _write_picture(args, model.report)
     if args.json:
         print(model.report.to_json())
     else:
@@ -112,6 +116,7 @@ def _train(args: argparse.Namespace) -> int:
 
 def _score(args: argparse.Namespace) -> int:
     from desirepath_analytics.commands._predict_text import print_scores
+    from desirepath_analytics.commands.asking import open_warehouse
     from desirepath_analytics.predict import load
 
     if args.top is not None and args.top < 1:
@@ -119,7 +124,7 @@ def _score(args: argparse.Namespace) -> int:
     if args.out is not None and args.out.suffix not in (".csv", ".json"):
         raise QueryError(f"--out: {args.out} ends neither in .csv nor in .json")
     model = load(args.data / _MODELS, args.name, args.trained)
-    with _opened(args) as warehouse, _busy("Scoring ..."):
+    with open_warehouse(args) as warehouse, _busy("Scoring ..."):
         scores = model.score(warehouse, at=args.at)
     chosen = scores.top(args.top)
     if args.out is not None:
@@ -140,7 +145,7 @@ def _report(args: argparse.Namespace) -> int:
     from desirepath_analytics.predict import load_card
 
     report = load_card(args.data / _MODELS, args.name, args.trained).report
-    _write_figure(args, report)
+    _write_picture(args, report)
     if args.json:
         print(report.to_json())
     else:
@@ -150,6 +155,7 @@ def _report(args: argparse.Namespace) -> int:
 
 def _spec(args: argparse.Namespace, warehouse: Warehouse) -> Propensity:
     """The plan's model, a file's or the options' question; options change what the others say."""
+    from desirepath_analytics.commands.asking import read_spec_file
     from desirepath_analytics.predict import Propensity
 
     given = {name: getattr(args, name) for name in _SPEC_OPTIONS}
@@ -162,10 +168,9 @@ def _spec(args: argparse.Namespace, warehouse: Warehouse) -> Propensity:
         else:
             options[name] = value.split(",") if name in _LIST_OPTIONS else value
     if args.spec is not None:
-        try:
-            base = _json(args.spec.read_text(encoding="utf-8"), str(args.spec))
-        except OSError as error:
-            raise InputError(f"{args.spec} cannot be read: {error.strerror}") from error
+        base = read_spec_file(args.spec)
+        if not isinstance(base, dict):
+            raise QueryError(f"{args.spec}: a question is an object")
         # The form of POST /api/query wraps the question in its name.
         return Propensity.from_spec({**base.get("propensity", base), **options})
     plan = warehouse.plan()
@@ -192,14 +197,6 @@ def _json(text: str, field: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _opened(args: argparse.Namespace) -> Iterator[Warehouse]:
-    from desirepath_collector.warehouse import connect
-
-    with connect(args.url or args.data) as warehouse:
-        yield warehouse
-
-
-@contextmanager
 def _busy(text: str) -> Iterator[None]:
     """A spinner on a terminal; nothing in a pipe."""
     if not sys.stderr.isatty():
@@ -211,10 +208,10 @@ def _busy(text: str) -> Iterator[None]:
         yield
 
 
-def _write_figure(args: argparse.Namespace, report: Any) -> None:
-    if args.figure is not None:
+def _write_picture(args: argparse.Namespace, report: Any) -> None:
+    if args.html is not None:
         # The whole of plotly goes into the file: it opens without a network.
-        _write(args.figure, report.figure().to_html(include_plotlyjs=True, full_html=True))
+        _write(args.html, report.figure().to_html(include_plotlyjs=True, full_html=True))
 
 
 def _write(path: Path, text: str) -> None:

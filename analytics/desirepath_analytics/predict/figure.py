@@ -24,7 +24,6 @@ _BAND: Final = "rgba(15, 118, 110, 0.16)"
 _RECENCY: Final = "#d97706"
 _FONT: Final = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 _TOP: Final = 0.1
-_ROOM: Final = 0.12
 
 
 def figure(report: Report) -> go.Figure:
@@ -85,10 +84,10 @@ def figure(report: Report) -> go.Figure:
     )
     fig.update_xaxes(**_axis())
     fig.update_yaxes(**_axis())
-    fig.update_xaxes(title="share of persons, the likeliest first", range=[0, 1], row=1, col=1)
-    fig.update_yaxes(title="share of all outcomes found", range=[0, 1.015], row=1, col=1)
-    fig.update_xaxes(title="predicted chance", row=1, col=2)
-    fig.update_yaxes(title="share that did it", row=1, col=2)
+    fig.update_xaxes(title_text="share of persons, the likeliest first", range=[0, 1], row=1, col=1)
+    fig.update_yaxes(title_text="share of all outcomes found", range=[0, 1.015], row=1, col=1)
+    fig.update_xaxes(title_text="predicted chance", row=1, col=2)
+    fig.update_yaxes(title_text="share that did it", row=1, col=2)
     for note in fig.layout.annotations[:2]:
         note.update(xanchor="left", font={"size": 15, "color": _INK})
     fig.layout.annotations[0].update(x=0)
@@ -152,18 +151,15 @@ def _gain(fig: go.Figure, go: Any, report: Report) -> None:
         row=1,
         col=1,
     )
+    # The corner below the diagonal is always empty.
     fig.add_annotation(
-        x=_TOP,
-        y=found,
-        text=f"the likeliest 10 % hold <b>{found:.0%}</b>",
+        x=0.98,
+        y=0.06,
+        text=f"<b>○</b>  the likeliest 10 % hold <b>{found:.0%}</b> of all outcomes",
         showarrow=False,
-        # Right of the point and below the curve, which rises from here on, if there is room.
-        xanchor="left",
-        yanchor="top" if found > _ROOM else "bottom",
-        xshift=12,
-        yshift=-4 if found > _ROOM else 40,
+        xanchor="right",
+        yanchor="bottom",
         font={"color": _MODEL},
-        bgcolor="rgba(255,255,255,0.8)",
         row=1,
         col=1,
     )
@@ -191,6 +187,7 @@ def _calibration(fig: go.Figure, go: Any, report: Report) -> None:
             name="a tenth of the persons, with its 95 % interval",
             mode="markers",
             marker={"color": _MODEL, "size": 9},
+            cliponaxis=False,
             error_y={
                 "type": "data",
                 "symmetric": False,

@@ -71,7 +71,8 @@ class TrainedModel(msgspec.Struct, frozen=True):
 
     def probability(self, rows: Rows) -> NDArray[np.float64]:
         """Each row's probability of the outcome within the horizon."""
-        return self.fit.probability(self.encoder(rows)[:, self.kept])
+        with one_thread():
+            return self.fit.probability(self.encoder(rows)[:, self.kept])
 
     def score(
         self,
@@ -124,7 +125,8 @@ def train(
         fetch(warehouse, spec, inventory, end, plan.all_days), warehouse, spec, end, plan.all_days
     )
     rng = np.random.default_rng(seed)
-    return _fit(spec, inventory, plan, rows, name=name, rng=rng, seed=seed, now=now)
+    with one_thread():
+        return _fit(spec, inventory, plan, rows, name=name, rng=rng, seed=seed, now=now)
 
 
 def _fit(
@@ -153,8 +155,7 @@ def _fit(
     kept = tuple(np.flatnonzero(_varies(x)).tolist())
     x = x[:, kept]
     categorical = [encoder.categorical[column] for column in kept]
-    with one_thread():
-        fit = calibrated(x, y, rows.person[fitted], categorical, rng)
+    fit = calibrated(x, y, rows.person[fitted], categorical, rng)
 
     x_out, y_out = encoder(rows, holdout)[:, kept], rows.label[holdout]
     probability = fit.probability(x_out)
@@ -172,8 +173,7 @@ def _fit(
         rng,
     )
     names = [feature.name for feature in features(spec, inventory)]
-    with one_thread():
-        matters = importance(fit, x_out, y_out, [names[column] for column in kept], rng)
+    matters = importance(fit, x_out, y_out, [names[column] for column in kept], rng)
     seen = np.unique(rows.person[training])
     if len(plan.training) > 1 and plan.training[1] - plan.training[0] < plan.horizon_days:
         notes.append(

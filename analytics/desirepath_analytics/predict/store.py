@@ -28,7 +28,7 @@ from desirepath_analytics.predict.model import TrainedModel
 from desirepath_analytics.predict.report import Report
 from desirepath_analytics.predict.spec import Propensity
 
-__all__ = ["Card", "load", "load_card", "save", "saved"]
+__all__ = ["Card", "load", "load_card", "model_folder", "save", "saved"]
 
 _FORMAT: Final = 1
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -75,7 +75,7 @@ def save(model: TrainedModel, folder: str | os.PathLike[str]) -> Path:
     Path
         The folder that was written.
     """
-    home = _home(folder, model.report.name)
+    home = model_folder(folder, model.report.name)
     place = home / f"{model.report.trained_at:%Y%m%dT%H%M%S.%fZ}"
     draft = home / f".{place.name}.{os.getpid()}"
     try:
@@ -101,7 +101,7 @@ def save(model: TrainedModel, folder: str | os.PathLike[str]) -> Path:
 
 def saved(folder: str | os.PathLike[str], name: str) -> tuple[Path, ...]:
     """Every saved training of `name`, the oldest first."""
-    home = _home(folder, name)
+    home = model_folder(folder, name)
     if not home.is_dir():
         return ()
     return tuple(sorted(p for p in home.iterdir() if (p / _CARD).is_file() and p.name[0] != "."))
@@ -159,7 +159,14 @@ def load(folder: str | os.PathLike[str], name: str, at: str | None = None) -> Tr
     )
 
 
-def _home(folder: str | os.PathLike[str], name: str) -> Path:
+def model_folder(folder: str | os.PathLike[str], name: str) -> Path:
+    """Where the trainings of `name` are kept under `folder`.
+
+    Raises
+    ------
+    QueryError
+        If `name` could lead elsewhere.
+    """
     if not _NAME.fullmatch(name):
         raise QueryError(
             f"{name!r} cannot name a model", hint="use letters, digits, dots, dashes, underscores"
