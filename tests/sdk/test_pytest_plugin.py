@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from desirepath import Plan, Tracker
-from desirepath.testing import Tracked
+from desirepath._pipeline import Pipeline
+from desirepath.testing import Tracked, _tap
 
 pytest_plugins = ["pytester"]
 
@@ -189,23 +190,35 @@ def test_a_raising_tracker_raises_and_tracks_nothing(tracked: Tracked, plan: Pla
     assert tracked.events() == []
 
 
-def test_after_the_fixture_everything_is_as_before(pytester: pytest.Pytester) -> None:
-    from desirepath.testing import _tap
+def test_a_method_taken_from_the_tracker_is_heard(plan: Plan) -> None:
+    """As by `from analytics import track`."""
+    tracker = Tracker("http://127.0.0.1:9", queue="memory", plan=plan)
+    track = tracker.track
+    tracked = Tracked()
+    with _tap.listening(tracked):
+        track("Order Completed", {"total": 1})
+    assert [code for _, code in tracked.violations] == list(tracked.events()[0].violations)
+    assert tracked.violations[0][1].code == "missing"
+    assert tracker.stats().tracked == 0
+    tracker.close()
 
-    methods = (Tracker._record, Tracker.flush)
 
-    class Other:
-        captures = True
+def test_the_events_of_a_file_are_not_the_tests(tracked: Tracked) -> None:
+    """`desirepath send` uses the queue without a tracker, and means it."""
+    tracker = Tracker("http://127.0.0.1:9", queue="memory")
+    tracker._pipeline.put(b"{}")
+    assert tracker.stats().queued == 1
+    tracker.close(timeout=0.0)
+    tracked.expect_loss("memory_at_exit")
+    assert tracked.events() == []
 
-        def saw(self, *_: Any) -> None:
-            pass
 
-        def lost(self, *_: Any) -> None:
-            pass
-
-    with _tap.listening(Other()), _tap.listening(Other()):
-        assert Tracker._record is not methods[0]
-    assert (Tracker._record, Tracker.flush) == methods
+def test_after_the_fixture_everything_is_as_before() -> None:
+    """Also where listeners come and go inside each other."""
+    before = dict(vars(Tracker)), dict(vars(Pipeline))
+    with _tap.listening(Tracked()), _tap.listening(Tracked()):
+        assert dict(vars(Pipeline)) != before[1]
+    assert (dict(vars(Tracker)), dict(vars(Pipeline))) == before
 
 
 # -- in a project --------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """Where every tracker's records pass while somebody listens.
 
-Tracker's own methods are replaced for that time, on the class: trackers that an app made when it
-was imported are heard like those that the test makes. While a listener `captures`, nothing goes
-on to the queue, so neither disk nor network is touched.
+The methods that make a record and that queue it are replaced for that time, on their classes:
+trackers that an app made when it was imported are heard like those that the test makes, and so
+are methods that it has taken from them. While a listener `captures`, no tracker's record goes on
+to the queue, so neither disk nor network is touched.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from desirepath._ledger import Ledger
-from desirepath.event import Kind
+from desirepath._pipeline import Pipeline
+from desirepath._recorder import Recorder
 from desirepath.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -62,7 +64,8 @@ def listening(listener: Listener) -> Iterator[None]:
 
 def _install() -> None:
     for owner, name, replacement in (
-        (Tracker, "_record", _record),
+        (Recorder, "record", _record),
+        (Pipeline, "put", _put),
         (Tracker, "_installation", _installation),
         (Tracker, "flush", _flush),
         (Tracker, "aflush", _aflush),
@@ -83,22 +86,27 @@ def _captures() -> bool:
     return any(listener.captures for listener in _listeners)
 
 
-def _record(tracker: Tracker, kind: Kind, event: str, *rest: Any) -> None:
-    if tracker._pipeline.closed:
-        _originals[Tracker, "_record"](tracker, kind, event, *rest)
-        return
+def _record(recorder: Recorder, *given: Any) -> bytes | None:
     outer, _current.violations = getattr(_current, "violations", None), []
     try:
-        record = tracker._recorder.record(kind, event, *rest)
-        violations = tuple(_current.violations)
+        record: bytes | None = _originals[Recorder, "record"](recorder, *given)
+        plan = getattr(getattr(recorder._check, "__self__", None), "plan", None)
+        _current.made = (record, plan, tuple(_current.violations))
     finally:
         _current.violations = outer
-    if record is None:
+    return record
+
+
+def _put(pipeline: Pipeline, record: bytes) -> None:
+    made, _current.made = getattr(_current, "made", None), None
+    # What no recorder has made is no tracker's: the events of a file that is being sent.
+    if made is None or made[0] is not record or pipeline.closed:
+        _originals[Pipeline, "put"](pipeline, record)
         return
     for listener in _listeners:
-        listener.saw(record, tracker.plan, violations)
+        listener.saw(*made)
     if not _captures():
-        tracker._pipeline.put(record)
+        _originals[Pipeline, "put"](pipeline, record)
 
 
 def _installation(tracker: Tracker) -> str:
