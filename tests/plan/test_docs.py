@@ -242,7 +242,7 @@ def test_steps_and_metrics_read_aloud() -> None:
 def test_schemas_read_aloud() -> None:
     assert type_words({"type": ["string", "null"]}) == "string or null"
     assert type_words({"type": "array", "items": {"type": "number"}}) == "list of number"
-    assert type_words({"enum": ["a", 1, None, True]}) == "string or number or null or boolean"
+    assert type_words({"enum": ["a", 1, None, True]}) == "string or integer or null or boolean"
     assert type_words({"anyOf": [{"type": "string"}, {}]}) == "string or anything"
     schema = {"minLength": 2, "maxLength": 2, "minItems": 1, "exclusiveMaximum": 9,
               "uniqueItems": True, "additionalProperties": {"not": {}}, "const": 1}  # fmt: skip

@@ -423,3 +423,165 @@ def test_what_is_no_plan_is_refused(tmp_path: Path) -> None:
         import_plan([empty])
     with pytest.raises(InputError, match="no event"):
         import_plan([write(tmp_path, "c.json", {"rules": []})], format="segment")
+
+
+def schema_of(tmp_path: Path, prop: Any, **more: Any) -> tuple[dict[str, Any], Imported]:
+    document = {"type": "object", "title": "E", "properties": {"p": prop}, **more}
+    imported = import_plan([write(tmp_path, "e.json", document)])
+    return dict(load(imported).events["E"].properties["p"].schema), imported
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ({"type": "any"}, {}),
+        (False, {"not": {}}),
+        ({"type": "string", "title": "T", "$comment": "c", "default": "x"}, {"type": "string"}),
+        ({"type": "number", "exclusiveMaximum": True, "maximum": 5},
+         {"type": "number", "maximum": 5, "exclusiveMaximum": 5}),
+        ({"type": "number", "exclusiveMaximum": False, "maximum": 5},
+         {"type": "number", "maximum": 5}),
+        ({"oneOf": [{"type": "string"}, {"type": "null"}]},
+         {"oneOf": [{"type": "string"}, {"type": "null"}]}),
+        ({"type": "array", "uniqueItems": False}, {"type": "array"}),
+        ({"type": "string", "enum": ["a"]}, {"type": "string", "enum": ["a"]}),
+        ({"not": {"type": "null"}}, {"not": {"type": "null"}}),
+        ({"type": "object", "additionalProperties": {"type": "string"}},
+         {"type": "object", "additionalProperties": {"type": "string"}}),
+        ({"type": "object", "required": ["a"]}, {"type": "object", "required": ["a"]}),
+    ],
+)  # fmt: skip
+def test_keywords_of_other_drafts(
+    tmp_path: Path, theirs: dict[str, Any], ours: dict[str, Any]
+) -> None:
+    schema, imported = schema_of(tmp_path, theirs)
+    assert schema == ours
+    assert imported.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "note"),
+    [
+        ({"type": "string", "pattern": "(?=a)"}, "the pattern"),
+        ({"type": "string", "pattern": "("}, "the pattern"),
+        ({"type": "string", "format": "hostname"}, "the format"),
+        ({"type": "array", "contains": {}}, "`contains`"),
+        ({"$ref": "#/definitions/none"}, "not in the file"),
+    ],
+)
+def test_what_is_left_out_is_told(tmp_path: Path, theirs: Any, note: str) -> None:
+    _, imported = schema_of(tmp_path, theirs)
+    assert any(note in line for line in imported.notes), imported.notes
+    assert f"# Not carried over: {imported.notes[0]}" in text_of(imported, "x")
+
+
+def test_references_with_company(tmp_path: Path) -> None:
+    schema, imported = schema_of(
+        tmp_path,
+        {"$ref": "#/$defs/A~1B", "minimum": 3, "description": "D"},
+        **{"$defs": {"A/B": {"type": "integer"}}},
+    )
+    assert schema == {"type": "integer"}
+    assert imported.plan["types"] == {"a_b": {"type": "integer"}}
+    assert imported.notes == ("E.p: minimum beside a reference",)
+
+
+def test_types_of_the_same_name_are_kept_apart(tmp_path: Path) -> None:
+    for name, kind in (("a", "string"), ("b", "integer")):
+        document = {
+            "type": "object", "title": name, "properties": {"p": {"$ref": "#/definitions/id"}},
+            "definitions": {"id": {"type": kind}},
+        }  # fmt: skip
+        write(tmp_path, f"{name}.json", document)
+    imported = import_plan([tmp_path])
+    assert imported.plan["types"] == {"id": {"type": "string"}, "id_2": {"type": "integer"}}
+    assert load(imported).events["b"].properties["p"].schema == {"type": "integer"}
+
+
+def test_json_schema_odds(tmp_path: Path) -> None:
+    write(tmp_path, "a.json", {"type": "object", "title": "E", "properties": {}, "allOf": [{}]})
+    write(tmp_path, "b.json", {"type": "object", "title": "E", "properties": {}})
+    write(tmp_path, "c.json", {"other": 1})
+    write(tmp_path, "order_paid.v2.json", {
+        "type": "object", "properties": {}, "deprecated": True, "additionalProperties": {},
+    })  # fmt: skip
+    imported = import_plan([tmp_path])
+    plan = load(imported)
+    assert plan.events["Order Paid"].status == "deprecated"
+    notes = "\n".join(imported.notes)
+    for part in ("`allOf` over several", "the event 'E' again", "left out", "with a schema"):
+        assert part in notes
+
+
+def test_segment_odds(tmp_path: Path) -> None:
+    rules = [
+        {"type": "TRACK", "key": "", "jsonSchema": {}},
+        {"type": "TRACK", "key": "A", "jsonSchema": None},
+        {"type": "SCREEN", "key": "Home", "jsonSchema": {}},
+        {"type": "GROUP", "key": "", "jsonSchema": {
+            "properties": {"traits": {"properties": {"size": {"type": "integer"}}}}}},
+        {"type": "TRACK", "key": "B", "jsonSchema": {"properties": {
+            "properties": {}, "context": {"properties": {"x": {"type": "string"}}}}}},
+        {"type": "ALIAS", "key": "", "jsonSchema": {}},
+    ]  # fmt: skip
+    write(tmp_path, "plan.json", {"data": {"trackingPlan": {"name": "T P", "rules": rules}}})
+    write(tmp_path, "zz.json", {"x": 1})
+    imported = import_plan([tmp_path])
+    plan = load(imported)
+    assert (plan.name, list(plan.events), list(plan.groups)) == (
+        "t_p", ["A", "Screen Viewed", "B"], ["size"]
+    )  # fmt: skip
+    notes = "\n".join(imported.notes)
+    for part in ("names no event", "for this event alone", "of the type ALIAS", "left out"):
+        assert part in notes
+
+
+def test_rudderstack_odds(tmp_path: Path) -> None:
+    rudder_v0(tmp_path)
+    write(tmp_path, "more.yaml", """
+version: rudder/v0.1
+kind: events
+metadata: {name: shop}
+spec:
+  events:
+    - {id: seen, event_type: page}
+    - {id: trait_event, name: T, event_type: track}
+""")  # fmt: skip
+    write(tmp_path, "categories.yaml", "version: rudder/v0.1\nkind: categories\nspec: {}\n")
+    write(tmp_path, "loop.yaml", """
+version: rudder/v0.1
+kind: custom-types
+metadata: {name: shop}
+spec:
+  types: [{id: node, name: Node, type: object, properties: [{$ref: "#/properties/shop/next"}]}]
+""")  # fmt: skip
+    write(tmp_path, "loop_properties.yaml", """
+version: rudder/v0.1
+kind: properties
+metadata: {name: shop}
+spec:
+  properties:
+    - {id: next, name: next, type: "#/custom-types/shop/node"}
+    - {id: lost, name: lost, type: "#/custom-types/shop/lost"}
+""")  # fmt: skip
+    write(tmp_path, "zz.json", {"x": 1})
+    write(tmp_path, "more_plan.yaml", """
+version: rudder/v0.1
+kind: tp
+metadata: {name: shop}
+spec:
+  id: other
+  rules:
+    - {type: event_rule, id: p, event: {$ref: "#/events/shop/seen"}}
+    - type: event_rule
+      id: q
+      identity_section: context.traits
+      event: {$ref: "#/events/shop/trait_event"}
+      properties: [{$ref: "#/properties/shop/next"}, {$ref: "#/properties/shop/lost"}]
+    - {type: event_rule, id: r, event: {$ref: "#/events/shop/none"}}
+""")  # fmt: skip
+    imported = import_plan([tmp_path])
+    assert "Page Viewed" in load(imported).events
+    notes = "\n".join(imported.notes)
+    for part in ("contains itself", "none of the files", "for this event alone", "left out"):
+        assert part in notes

@@ -186,3 +186,68 @@ def test_what_may_be_missing_is_no_finding(section: str) -> None:
 )
 def test_what_may_not_be_missing_is_one(section: str) -> None:
     assert only(EVENTS.replace("STATUS", "planned") + section).rule == "unsent-event"
+
+
+def possible(schema: str, condition: str) -> bool:
+    text = (
+        f"events: {{A: {{description: x, properties: {{p: {schema}}}}}}}\n"
+        f"segments: {{s: {{did: A, where: {{p: {condition}}}}}}}\n"
+    )
+    found = findings(text)
+    assert {finding.rule for finding in found} <= {"impossible"}
+    return not found
+
+
+@pytest.mark.parametrize(
+    ("schema", "condition", "expected"),
+    [
+        ("{type: integer, minimum: 1}", "{'<': 1}", False),
+        ("{type: integer, minimum: 1}", "{'<=': 1}", True),
+        ("{type: number, exclusiveMinimum: 1}", "{'<=': 1}", False),
+        ("{type: number, exclusiveMaximum: 9}", "{'>=': 9}", False),
+        ("{type: number, exclusiveMaximum: 9}", "{'>=': 8}", True),
+        ("{type: number}", "{'>': 1, '<=': 1}", False),
+        ("{type: boolean}", "{'>': 1}", False),
+        ("{type: string}", "{'>': 1}", True),
+        ("{type: [string, integer], maximum: 3}", "{'>': 4}", True),
+        ("{enum: [1, 2, 3]}", "{'>': 3}", False),
+        ("{enum: [1, 2, 3]}", "{'>': 2}", True),
+        ("{enum: [1, true]}", "{between: [0.5, 0.9]}", False),
+        ("{const: 5}", "5", True),
+        ("{const: 5}", "6", False),
+        ("{type: boolean}", "true", True),
+        ("{type: boolean}", "'true'", True),
+        ("{type: boolean}", "'yes'", False),
+        ("{type: string, format: date}", "'2026-01-01'", True),
+        ("{type: string, format: date}", "soon", False),
+        ("{type: string, pattern: '^[A-Z]'}", "abc", False),
+        ("{type: string}", "7", True),
+        ("{type: integer}", "null", True),
+        ("{type: integer}", "[a, null]", True),
+        ("{type: array, items: {type: string}}", "shoes", True),
+        ("{enum: [red, blue]}", "{contains: lu}", True),
+        ("{enum: [red, blue]}", "{ends_with: x}", False),
+        ("{type: string}", "{exists: true}", True),
+        ("{type: string, required: true}", "{exists: false}", False),
+        ("{type: string, pii: drop}", "{exists: true}", False),
+        ("{type: string, pii: hash}", "{exists: true}", True),
+        ("{type: string, pii: hash}", "{'!=': x}", True),
+        ("{type: object, properties: {city: {enum: [Lund]}}}", "{not_in: [x]}", True),
+        ("true", "{matches: '^a'}", True),
+    ],
+)
+def test_what_can_be_met(schema: str, condition: str, expected: bool) -> None:
+    assert possible(schema, condition) is expected
+
+
+def test_conditions_reach_into_values_and_refined_types() -> None:
+    types = "types: {level: {type: integer, minimum: 1}}\n"
+    event = (
+        "events: {A: {description: x, properties: {"
+        "a: {type: object, properties: {city: {enum: [Lund]}}}, b: {$ref: level, minimum: 5}}}}\n"
+    )
+    finding = only(types + event + "segments: {s: {did: A, where: {a.city: Oslo}}}\n")
+    assert "'a.city' is never" in finding.message
+    finding = only(types + event + "segments: {s: {did: A, where: {b: {'<': 5}}}}\n")
+    assert "at least 5" in finding.message
+    assert findings(types + event + "segments: {s: {did: A, where: {a.zip: x}}}\n") == ()

@@ -14,7 +14,7 @@ import msgspec
 
 from desirepath.plan.keywords import ANNOTATIONS
 
-__all__ = ["flat"]
+__all__ = ["flat", "json_type"]
 
 _NOTES: Final = frozenset({*ANNOTATIONS, "pii", "unit"})
 _GROUPS: Final = (
@@ -36,6 +36,21 @@ def flat(schema: Mapping[str, Any]) -> Mapping[str, Any]:
         if left != {} and left is not True:
             rest.append(left)
     return {**found, "allOf": rest} if rest else found
+
+
+def json_type(value: Any) -> str:
+    """The name of a plain value's type: `integer` for whole numbers that are written so."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "number"
+    return "array" if isinstance(value, list) else "object"
 
 
 def _fold(found: dict[str, Any], branch: Mapping[str, Any]) -> dict[str, Any]:

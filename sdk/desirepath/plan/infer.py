@@ -22,6 +22,7 @@ import msgspec
 from desirepath.errors import InputError, PlanError
 from desirepath.plan import personal
 from desirepath.plan.emit import to_yaml
+from desirepath.plan.flat import json_type
 from desirepath.plan.keywords import check_name
 from desirepath.plan.model import Place
 from desirepath.plan.reader import MAX_BYTES
@@ -254,7 +255,7 @@ class _Shape:
 
     def add(self, value: Any) -> None:
         self.seen += 1
-        kind = _kind(value)
+        kind = json_type(value)
         self.counts[kind] += 1
         if kind == "string":
             self._add_string(value)
@@ -296,20 +297,6 @@ class _Shape:
             field.add(item)
         if len(self.fields) > _MAX_KEYS:
             self.fields = None
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, str):
-        return "string"
-    if isinstance(value, int):
-        return "integer"
-    if isinstance(value, float):
-        return "number"
-    return "object" if isinstance(value, dict) else "array"
 
 
 def _properties(

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from desirepath.plan.flat import flat
+from desirepath.plan.flat import flat, json_type
 from desirepath.plan.model import Property
 from desirepath.plan.violations import Violation
 from desirepath.plan.walker import compile_schema
@@ -180,8 +180,8 @@ def _types(schema: Mapping[str, Any]) -> frozenset[str]:
     if types is not None:
         return frozenset({types} if isinstance(types, str) else types)
     values = schema.get("enum", [schema["const"]] if "const" in schema else None)
-    if values is not None and all(isinstance(value, str) for value in values):
-        return frozenset({"string"})
+    if values is not None:
+        return frozenset(map(json_type, values))
     return frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from desirepath.plan.flat import flat
+from desirepath.plan.flat import flat, json_type
 from desirepath.plan.model import Property
 from desirepath.plan.sections import AGGREGATES
 
@@ -221,7 +221,8 @@ def type_words(schema: Mapping[str, Any]) -> str:
     if "type" not in schema:
         values = schema.get("enum", [schema["const"]] if "const" in schema else ())
         if values:
-            return " or ".join(dict.fromkeys(map(_type_of, values)))
+            kinds = dict.fromkeys(map(json_type, values))
+            return " or ".join("list" if kind == "array" else kind for kind in kinds)
         for keyword in ("anyOf", "oneOf"):
             if keyword in schema:
                 return " or ".join(dict.fromkeys(type_words(one) for one in schema[keyword]))
@@ -235,16 +236,6 @@ def type_words(schema: Mapping[str, Any]) -> str:
         else:
             words.append({"array": "list"}.get(kind, kind))
     return " or ".join(words)
-
-
-def _type_of(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else "boolean"
-    if isinstance(value, int | float):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    return "list" if isinstance(value, list) else "object"
 
 
 def constraints(schema: Mapping[str, Any], unit: str | None) -> Iterator[str]:
