@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from desirepath_analytics.behaviour.rules import did, did_not, trait
     from desirepath_analytics.behaviour.segment import Segment
     from desirepath_analytics.behaviour.stickiness import Stickiness
+    from desirepath_analytics.behaviour.trend import Trend
     from desirepath_analytics.predict.spec import Propensity
     from desirepath_analytics.question import read_question
     from desirepath_analytics.spec import Step
@@ -29,6 +30,7 @@ __all__ = [
     "Segment",
     "Step",
     "Stickiness",
+    "Trend",
     "connect",
     "did",
     "did_not",
@@ -44,6 +46,7 @@ _HOMES = {
     "Segment": "desirepath_analytics.behaviour.segment",
     "Step": "desirepath_analytics.spec",
     "Stickiness": "desirepath_analytics.behaviour.stickiness",
+    "Trend": "desirepath_analytics.behaviour.trend",
     "connect": "desirepath_collector.warehouse",
     "did": "desirepath_analytics.behaviour.rules",
     "did_not": "desirepath_analytics.behaviour.rules",

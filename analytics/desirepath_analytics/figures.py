@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from desirepath_analytics.behaviour.lifecycle import LifecycleResult
     from desirepath_analytics.behaviour.retention import RetentionResult
     from desirepath_analytics.behaviour.stickiness import StickinessResult
+    from desirepath_analytics.behaviour.trend import TrendResult
 
 __all__ = [
     "funnel_figure",
@@ -19,6 +20,7 @@ __all__ = [
     "number_figure",
     "retention_figure",
     "stickiness_figure",
+    "trend_figure",
     "value_name",
 ]
 
@@ -135,6 +137,42 @@ def stickiness_figure(result: StickinessResult) -> go.Figure:
         yaxis={"title": "people"},
         **_LAYOUT,
     )
+    return figure
+
+
+def trend_figure(result: TrendResult) -> go.Figure:
+    """A line a series and value, bands where there are intervals, the time before dotted."""
+    figure = go.Figure()
+    labels = list(result.labels)
+    for number, line in enumerate(result.lines):
+        colour = PALETTE[number % len(PALETTE)]
+        name = f"{line.name}, {value_name(line.by)}" if line.by else line.name
+        if any(point.low is not None for point in line.points):
+            known = [(x, p) for x, p in zip(labels, line.points, strict=True) if p.low is not None]
+            band = [p.high for _, p in known] + [p.low for _, p in reversed(known)]
+            figure.add_trace(
+                go.Scatter(
+                    x=[x for x, _ in known] + [x for x, _ in reversed(known)],
+                    y=band,
+                    fill="toself",
+                    line={"width": 0},
+                    fillcolor=colour,
+                    opacity=0.2,
+                    hoverinfo="skip",
+                    showlegend=False,
+                )
+            )
+        figure.add_trace(go.Scatter(x=labels, y=line.values, name=name, line={"color": colour}))
+    for number, line in enumerate(result.previous):
+        figure.add_trace(
+            go.Scatter(
+                x=labels,
+                y=line.values,
+                name=f"{line.name}, before",
+                line={"color": PALETTE[number % len(PALETTE)], "dash": "dot"},
+            )
+        )
+    figure.update_layout(title="Trend", yaxis={"rangemode": "tozero"}, **_LAYOUT)
     return figure
 
 

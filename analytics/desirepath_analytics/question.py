@@ -143,6 +143,7 @@ def _kinds() -> dict[str, type[Question]]:
     from desirepath_analytics.behaviour.retention import Retention
     from desirepath_analytics.behaviour.segment import Segment
     from desirepath_analytics.behaviour.stickiness import Stickiness
+    from desirepath_analytics.behaviour.trend import Trend
 
-    kinds: tuple[type[Question], ...] = (Funnel, Lifecycle, Retention, Segment, Stickiness)
+    kinds: tuple[type[Question], ...] = (Funnel, Lifecycle, Retention, Segment, Stickiness, Trend)
     return {kind.kind: kind for kind in kinds}

@@ -149,6 +149,10 @@ def test_questions_about_periods(ask: Ask) -> None:
     answer = ask.json("stickiness", "--event", "*", "--timezone", "Europe/Stockholm", *JANUARY)
     assert [group["exactly"] for group in answer["groups"]] == [2, 1, 0, 0]
     assert "1.33 days a person" in ask("stickiness", *JANUARY)
+    words = ("trend", "--event", "buy", "--event", "view", "--measure", "people", *JANUARY)
+    answer = ask.json(*words, "--formula", "A / B")
+    assert answer["lines"][0]["total"]["value"] == 2 / 3
+    assert "whole range" in ask(*words, "--by", "price")
 
 
 @pytest.mark.parametrize(
@@ -163,6 +167,8 @@ def test_questions_about_periods(ask: Ask) -> None:
         (["funnel", "purchase", "--since", "yesterday"], "is no moment"),
         (["funnel", "--spec", "/nowhere.json"], "No such file"),
         (["retention"], "no start"),
+        (["trend"], "no series"),
+        (["trend", "--event", "buy", "--measure", "sum"], "sum is of a property"),
         (["lifecycle", "--timezone", "Mars/Olympus"], "unknown time zone"),
         (["segment"], "no segment"),
         (["segment", "byers"], "did you mean 'buyers'?"),
