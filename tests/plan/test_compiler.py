@@ -229,6 +229,15 @@ def test_contexts_are_remembered_in_bounded_memory() -> None:
     assert len(checker._contexts) <= 1024
 
 
+def test_violations_are_bounded() -> None:
+    raw = json.dumps({"total": 1, "lines": [1] * 5_000}).encode()
+    violations = validator().check("track", "Order Completed", raw).violations
+    assert len(violations) == 1_001
+    assert violations[-1].code == "more"
+    raw = json.dumps({"total": 1} | {f"x{index}": 1 for index in range(5_000)}).encode()
+    assert len(validator().check("track", "Order Completed", raw).violations) == 1_001
+
+
 def test_threads_may_share_a_validator() -> None:
     checker = validator()
     orders = [b'{"total":1,"currency":"EUR"}', b'{"currency":"EUR","total":1}', b'{"total":-1}']

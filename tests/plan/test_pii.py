@@ -106,6 +106,11 @@ def test_without_a_key_values_are_redacted_and_that_can_be_seen() -> None:
     assert json.loads(identify(checker, email=SECRET).payload) == {"email": "[pii]"}
 
 
+def test_a_nested_hash_wants_a_key_too() -> None:
+    plan = "plan: t\nversion: 1.0.0\ntraits: {a: {items: {properties: {b: {pii: hash}}}}}"
+    assert Plan.parse(plan).compile().needs_pii_key
+
+
 def test_null_stays_null_and_numbers_are_hashed_as_json() -> None:
     plan = Plan.parse(
         "plan: t\nversion: 1.0.0\nevents: {E: {properties: {a: {pii: hash}, b: {pii: hash}}}}"
@@ -148,6 +153,15 @@ def test_a_name_that_is_personal_anywhere_is_so_where_nobody_planned_it(policy: 
         assert verdict.context == b"{}"
     page = checker.check("page", "Home", raw)
     assert SECRET.encode() not in page.payload
+
+
+def test_a_page_has_its_name_also_where_names_of_people_are_dropped() -> None:
+    plan = "plan: t\nversion: 1.0.0\ntraits: {name: {pii: drop}, email: {pii: drop}}\nevents: {}"
+    raw = b'{"name":"Home","email":"a"}'
+    for more in ("", "\ndefaults: {unplanned_properties: accept}"):
+        checker = Plan.parse(plan + more).compile()
+        assert checker.check("page", "Home", raw).payload == b'{"name":"Home"}'
+        assert checker.check("alias", "", raw).payload == b"{}"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ their exact value, and personal values are hashed or gone in everything that com
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from typing import Final, Literal
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from desirepath.event import PAGE_EVENT, SCREEN_EVENT, Kind
 from desirepath.plan import pii
 from desirepath.plan.fastpath import FAILURES
-from desirepath.plan.model import Plan, Policy, Property
+from desirepath.plan.model import Plan
 from desirepath.plan.rule import Rule, fold
 from desirepath.plan.violations import Violation
 from desirepath.plan.wire import show
@@ -23,6 +23,9 @@ __all__ = ["Validator", "Verdict"]
 
 MAX_CONTEXTS: Final = 1024
 """How many distinct contexts are remembered: one app or server sends the same again and again."""
+
+PAGE_FIELDS: Final = ("category", "name", "path", "referrer", "search", "title", "url")
+"""The fields of every page call: of the page, whatever traits have the same name."""
 
 MAX_CONTEXT_BYTES: Final = 2048
 
@@ -54,49 +57,45 @@ class Validator:
     def __init__(self, plan: Plan, *, pii_key: bytes | None = None) -> None:
         pii.check_key(pii_key)
         self.plan = plan
-        personal = _personal(plan)
-        self._has_hashes = any(one.pii == "hash" for one in personal.values())
         self._pii_key = pii_key
         defaults = plan.defaults
-
-        def rule(
-            root: str, properties: Mapping[str, Property], violation: Policy, unplanned: Policy,
-            *, quiet: bool = False,
-        ) -> Rule:  # fmt: skip
-            return Rule(
-                root,
-                properties,
-                on_violation=violation,
-                unplanned=unplanned,
-                personal=personal,
-                key=pii_key,
-                quiet=quiet,
-            )
-
-        violation, unplanned = defaults.on_violation, defaults.unplanned_properties
+        personal = _personal(plan)
+        on_pages = {name: one for name, one in personal.items() if name not in PAGE_FIELDS}
+        make = partial(Rule, key=pii_key, personal=personal)
+        by_default = partial(
+            make, on_violation=defaults.on_violation, unplanned=defaults.unplanned_properties
+        )
+        open_rule = partial(make, properties={}, on_violation="accept", quiet=True)
         self._events = {
-            name: rule(
-                "/properties", event.properties, event.on_violation, event.unplanned_properties
+            name: make(
+                "/properties",
+                properties=event.properties,
+                on_violation=event.on_violation,
+                unplanned=event.unplanned_properties,
+                personal=on_pages if name in (PAGE_EVENT, SCREEN_EVENT) else personal,
             )
             for name, event in plan.events.items()
         }
-        silent = rule("/properties", {}, "accept", "accept", quiet=True)
+        page = open_rule("/properties", unplanned="accept", personal=on_pages)
         self._kinds = {
-            "identify": rule("/traits", plan.traits, violation, unplanned),
-            "group": rule("/traits", plan.groups, violation, unplanned),
-            "page": self._events.get(PAGE_EVENT, silent),
-            "screen": self._events.get(SCREEN_EVENT, silent),
-            "alias": silent,
+            "identify": by_default("/traits", properties=plan.traits),
+            "group": by_default("/traits", properties=plan.groups),
+            "page": self._events.get(PAGE_EVENT, page),
+            "screen": self._events.get(SCREEN_EVENT, page),
+            "alias": open_rule("/properties", unplanned="accept"),
         }
-        self._unplanned = rule("/properties", {}, "accept", defaults.unplanned_events, quiet=True)
-        self._context = rule("/context", plan.context, violation, "accept", quiet=True)
+        self._unplanned = open_rule("/properties", unplanned=defaults.unplanned_events)
+        self._context = by_default(
+            "/context", properties=plan.context, unplanned="accept", quiet=True
+        )
         self._contexts: dict[bytes, bytes] = {}
         self._spellings = {fold(name): name for name in plan.events}
 
     @property
     def needs_pii_key(self) -> bool:
         """The plan has `pii: hash` and there is no key: these values become `"[pii]"`."""
-        return self._has_hashes and self._pii_key is None
+        rules = [*self._events.values(), *self._kinds.values(), self._context]
+        return self._pii_key is None and any(rule.has_hashes for rule in rules)
 
     def check(self, kind: Kind, event: str, payload: bytes, context: bytes = b"{}") -> Verdict:
         """The verdict on one event.
@@ -142,7 +141,9 @@ class Validator:
             before = len(out)
             kept_context, bad = self._context.judge(context, out)
             rejected |= bad
-            if len(out) == before and len(context) <= MAX_CONTEXT_BYTES:
+            # Of a context with something personal in it nothing stays in memory.
+            is_kept = kept_context == context or not self._context.is_personal
+            if len(out) == before and is_kept and len(context) <= MAX_CONTEXT_BYTES:
                 if len(self._contexts) >= MAX_CONTEXTS:
                     self._contexts.clear()
                 self._contexts[context] = kept_context

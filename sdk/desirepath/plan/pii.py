@@ -85,6 +85,12 @@ class Treatment:
         """Whether it reaches into the value."""
         return bool(self.nested) or self.items is not None
 
+    @property
+    def has_hashes(self) -> bool:
+        """Whether it hashes anything, and so wants a key."""
+        inner = [*self.nested.values(), *([self.items] if self.items else [])]
+        return self.pii == "hash" or any(one.has_hashes for one in inner)
+
     def apply(self, value: Any, key: bytes | None) -> Any:
         """What to keep of a value, `UNSET` for nothing; a nested value is changed in place."""
         if self.pii == "drop":

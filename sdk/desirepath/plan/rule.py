@@ -15,7 +15,7 @@ from msgspec import UNSET
 from desirepath.plan import pii
 from desirepath.plan.fastpath import FastPath
 from desirepath.plan.model import Policy, Property
-from desirepath.plan.violations import Violation
+from desirepath.plan.violations import MAX_VIOLATIONS, Violation
 from desirepath.plan.walker import Check, compile_schema
 from desirepath.plan.wire import decode, encode, escape, show
 
@@ -69,9 +69,11 @@ class Rule:
         self._quiet = quiet
         self._personal = personal
         self._key = key
-        self._is_personal = any(
-            pii.Treatment.of(prop.schema, prop.pii) for prop in properties.values()
-        )
+        treatments = [pii.Treatment.of(prop.schema, prop.pii) for prop in properties.values()]
+        self.is_personal = any(treatments)
+        """Whether anything that is planned here is personal."""
+        self.has_hashes = any(one is not None and one.has_hashes for one in treatments)
+        """Whether anything that is planned here is to be hashed."""
         self._planned: dict[str, _Planned] | None = None
         self._names = {fold(name): name for name in properties}
         self.fast = FastPath(properties, key)
@@ -93,7 +95,9 @@ class Rule:
         dropped: list[str] = []
         rejected = self._check_planned(value, out, dropped)
         rejected |= self._check_unplanned(value, out, dropped)
-        if self._is_personal or self._personal:
+        if len(out) > MAX_VIOLATIONS:
+            out[MAX_VIOLATIONS:] = [Violation("more", self._root, f"{MAX_VIOLATIONS:,} at most")]
+        if self.is_personal or self._personal:
             self._treat(value)
         if unfit:
             return encode({UNFIT: unfit[0].code, **value}), True
@@ -134,7 +138,7 @@ class Rule:
             dropped.extend(unplanned)
         if self._quiet:
             return False
-        for name in unplanned:
+        for name in unplanned[: MAX_VIOLATIONS + 1]:
             known = self._names.get(fold(name))
             expected = f"a planned property, such as {known!r}" if known else "a planned property"
             found = pii.REDACTED if name in self._personal else show(value[name])
@@ -171,11 +175,11 @@ class Rule:
 
     def _mark(self, one: Violation) -> Violation:
         # Where the number stood is not known, so it may have been personal.
-        found = self._show(None) if one.code == "number" and self._is_personal else one.found
+        found = self._show(None) if one.code == "number" and self.is_personal else one.found
         return Violation(one.code, self._root + one.pointer, one.expected, found)
 
     def _show(self, value: Any) -> str:
-        return pii.REDACTED if self._is_personal else show(value)
+        return pii.REDACTED if self.is_personal else show(value)
 
 
 def fold(name: str) -> str:

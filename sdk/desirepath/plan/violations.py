@@ -7,11 +7,14 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["CODES", "FOUND_LIMIT", "Violation"]
+__all__ = ["CODES", "FOUND_LIMIT", "MAX_VIOLATIONS", "Violation"]
 
 FOUND_LIMIT: Final = 200
 """`Violation.found` is cut at this many characters."""
 
+
+MAX_VIOLATIONS: Final = 1_000
+"""About as many are listed of one payload, so that a small event cannot fill the memory."""
 
 CODES: Final[Mapping[str, str]] = {
     "unplanned_event": "no event of this name is planned",
@@ -32,6 +35,7 @@ CODES: Final[Mapping[str, str]] = {
     "number": "NaN, an infinity, an integer beyond 64 bits, or a number beyond a double's range",
     "encoding": "a lone surrogate, which is no text",
     "depth": "nested deeper than 64 levels",
+    "more": "1,000 violations are listed; there are others",
     "unfit": "an event that was quarantined for one of the five reasons above is sent again",
 }
 """Every code that a validator gives, in words."""

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 from desirepath.plan.formats import FORMATS
 from desirepath.plan.regex import compile_pattern
-from desirepath.plan.violations import Violation
+from desirepath.plan.violations import MAX_VIOLATIONS, Violation
 from desirepath.plan.wire import escape, show
 
 __all__ = ["Check", "compile_schema", "equal"]
@@ -190,6 +190,8 @@ def _prefix_items(schemas: list[Any], _: Mapping[str, Any]) -> Check:
     def check(value: Any, pointer: str, out: list[Violation]) -> None:
         if type(value) is list:
             for index, (item, one) in enumerate(zip(value, checks, strict=False)):
+                if len(out) > MAX_VIOLATIONS:
+                    return
                 one(item, f"{pointer}/{index}", out)
 
     return check
@@ -202,6 +204,8 @@ def _items(item_schema: Any, schema: Mapping[str, Any]) -> Check:
     def check(value: Any, pointer: str, out: list[Violation]) -> None:
         if type(value) is list:
             for index in range(start, len(value)):
+                if len(out) > MAX_VIOLATIONS:
+                    return
                 one(value[index], f"{pointer}/{index}", out)
 
     return check
@@ -257,7 +261,7 @@ def _additional_properties(rest: Any, schema: Mapping[str, Any]) -> Check:
         if type(value) is not dict:
             return
         for name, item in value.items():
-            if name not in known:
+            if name not in known and len(out) <= MAX_VIOLATIONS:
                 where = f"{pointer}/{escape(name)}"
                 if closed:
                     out.append(Violation("unplanned_property", where, "", show(item)))
