@@ -6,6 +6,7 @@ Both go to `/v1/plan` with the write key (Basic authentication). Whatever goes w
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -101,7 +102,7 @@ def _call(
 
 
 def _reason(error: Exception) -> str:
-    text = str(error).rpartition(": ")[2]
+    text = re.sub(r"^\[Errno [0-9]+\] ", "", str(error).rpartition(": ")[2])
     return text or type(error).__name__
 
 

@@ -16,6 +16,7 @@ __all__ = ["HELP", "configure", "run"]
 
 HELP = "tell what a new version of a plan breaks, and whether its version says so"
 
+_SHOWN_REASONS: Final = 4
 _COLOURS: Final = {"breaking": "red", "risky": "yellow", "compatible": "green", "note": "dim"}
 
 
@@ -82,8 +83,10 @@ def _print(found: Diff) -> None:
     for affected in found.affected:
         fate = paint(affected.fate, "red" if affected.fate == "breaks" else "yellow")
         print(f"  {affected.kind} {affected.name!r} {_verb(affected.fate)}{fate}")
-        for reason in affected.reasons:
+        for reason in affected.reasons[:_SHOWN_REASONS]:
             print(f"    {reason}")
+        if len(affected.reasons) > _SHOWN_REASONS:
+            print(f"    and {len(affected.reasons) - _SHOWN_REASONS} more (all with --json)")
     print()
     if not found.changes:
         print("nothing changed" + ("" if found.enough else ", but the version goes backwards"))
