@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from calendar import monthrange
 from collections.abc import Callable, Mapping
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
 
 __all__ = ["FORMATS"]
@@ -14,6 +12,10 @@ _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _TIME = re.compile(
     r"([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]+)?(?:[zZ]|([+-])([0-9]{2}):([0-9]{2}))"
 )
+_MONTH_DAYS: Final = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
+_HEXTET = re.compile(r"[0-9A-Fa-f]{1,4}")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
 # RFC 5321 Mailbox: a dot-string or a quoted string, a domain or an address literal.
 _LOCAL = re.compile(
@@ -38,8 +40,10 @@ def _is_date(text: str) -> bool:
     if match is None:
         return False
     year, month, day = map(int, match.groups())
-    # RFC 3339 has a year 0000; the calendar repeats every 400 years, Python starts at year 1.
-    return 1 <= month <= 12 and 1 <= day <= monthrange(year or 400, month)[1]
+    if not 1 <= month <= 12 or not 1 <= day <= _MONTH_DAYS[month]:
+        return False
+    is_leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    return day < 29 or month != 2 or is_leap
 
 
 def _is_time(text: str) -> bool:
@@ -112,21 +116,24 @@ def _is_uuid(text: str) -> bool:
 
 
 def _is_ipv4(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except AddressValueError:
-        return False
-    return text.isascii()
+    return _IPV4.fullmatch(text) is not None
 
 
 def _is_ipv6(text: str) -> bool:
-    if "%" in text or not text.isascii():  # a zone is no part of an address (RFC 4291)
+    """RFC 4291, section 2.2: eight groups, `::` once for some of them, an IPv4 address at last."""
+    if len(text) > 45 or text.count("::") > 1:
         return False
-    try:
-        IPv6Address(text)
-    except AddressValueError:
+    left, gap, right = text.partition("::")
+    groups = [part.split(":") if part else [] for part in (left, right)]
+    last = groups[1] if groups[1] else groups[0] if not gap else []
+    size = len(groups[0]) + len(groups[1])
+    if last and "." in last[-1]:
+        if not _is_ipv4(last.pop()):
+            return False
+        size += 1
+    if not all(_HEXTET.fullmatch(group) for group in (*groups[0], *groups[1])):
         return False
-    return True
+    return size <= 7 if gap else size == 8
 
 
 FORMATS: Final[Mapping[str, Callable[[str], bool]]] = {
