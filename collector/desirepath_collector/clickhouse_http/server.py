@@ -33,7 +33,7 @@ from desirepath_collector.clickhouse_http.errors import (
 )
 from desirepath_collector.clickhouse_http.guard import Guard, Statement
 from desirepath_collector.clickhouse_http.limits import Limits
-from desirepath_collector.warehouse import Warehouse
+from desirepath_collector.warehouse import Warehouse, identifier, literal
 
 __all__ = ["Door", "start"]
 
@@ -162,8 +162,8 @@ class Door:
             self._limits.check_text(statement.formatted)
             settings = self._limits.apply(asked.settings)
             try:
-                connection.query(f"USE {_identifier(asked.database)}", "Null")
-                pairs = ", ".join(f"{name} = {_quoted(v)}" for name, v in settings.items())
+                connection.query(f"USE {identifier(asked.database)}", "Null")
+                pairs = ", ".join(f"{name} = {literal(v)}" for name, v in settings.items())
                 connection.query(f"SET {pairs}", "Null")
                 # Last, and for good: 2 allows a query's own settings and nothing that writes.
                 connection.query("SET readonly = 2", "Null")
@@ -344,11 +344,3 @@ def _content_type(output: str) -> str:
 def _header(text: str) -> str:
     """`text` as a header may carry it."""
     return "".join(c for c in text if c.isascii() and c.isprintable())[:200]
-
-
-def _identifier(name: str) -> str:
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

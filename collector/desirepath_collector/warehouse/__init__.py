@@ -11,7 +11,7 @@ from desirepath_collector.warehouse.folder import (
     write_server_file,
 )
 from desirepath_collector.warehouse.rows import EventRow, QuarantineRow
-from desirepath_collector.warehouse.sql import Sql
+from desirepath_collector.warehouse.sql import Sql, identifier, literal
 from desirepath_collector.warehouse.store import DEFAULT_DATABASE, Warehouse, connect
 
 __all__ = [
@@ -22,6 +22,8 @@ __all__ = [
     "Sql",
     "Warehouse",
     "connect",
+    "identifier",
+    "literal",
     "read_server_file",
     "remove_server_file",
     "write_server_file",

@@ -19,6 +19,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, StreamFailureError
 
 from desirepath.errors import SettingsError, WarehouseError
+from desirepath_collector.warehouse.sql import literal
 
 __all__ = [
     "Handles",
@@ -148,7 +149,7 @@ def dictionary_credentials(url: str) -> str:
     parts = urlsplit(url)
     if not parts.username:
         return ""
-    user, password = (_quoted(unquote(part or "")) for part in (parts.username, parts.password))
+    user, password = (literal(unquote(part or "")) for part in (parts.username, parts.password))
     return f"USER {user} PASSWORD {password} "
 
 
@@ -191,10 +192,6 @@ def settings_of(settings: Mapping[str, str | int | float]) -> dict[str, Any]:
 def _close(client: Client | None) -> None:
     if client is not None:
         client.close()
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _masked(url: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Sql"]
+__all__ = ["Sql", "identifier", "literal"]
 
 
 class Sql(msgspec.Struct, frozen=True):
@@ -30,3 +30,13 @@ class Sql(msgspec.Struct, frozen=True):
     text: str
     params: Mapping[str, Any] = {}
     settings: Mapping[str, str | int | float] = {}
+
+
+def identifier(name: str) -> str:
+    """`name` as an identifier, quoted. For DDL, where nothing can be bound."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def literal(text: str) -> str:
+    """`text` as a string literal, quoted. For DDL, where nothing can be bound."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

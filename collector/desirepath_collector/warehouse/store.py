@@ -35,6 +35,7 @@ from desirepath_collector.warehouse.people import People
 from desirepath_collector.warehouse.rows import EventRow, QuarantineRow
 from desirepath_collector.warehouse.schema import migrate
 from desirepath_collector.warehouse.sql import Sql
+from desirepath_collector.warehouse.views import publish_views
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,11 +174,15 @@ class Warehouse:
             self._insert("quarantine", encode.QUARANTINE_COLUMNS, encode.quarantine(rows), token)
 
     def publish(self, plan: Plan) -> None:
-        """Make `plan` the live plan. Publishing what is live already changes nothing."""
+        """Make `plan` the live plan, and a view for each of its events.
+
+        Publishing what is live already changes nothing.
+        """
         with self._writing, self._handles.borrow() as client:
             live = client.query(_LIVE_PLAN).result_rows
             if live and live[0][1] == plan.digest:
                 return
+            publish_views(client, plan)
             # Strictly later than the last, whatever the clock says.
             newest = live[0][2] if live else 0
             at = max(time.time_ns() // 1_000_000, newest + 1)
