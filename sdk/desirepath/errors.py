@@ -11,7 +11,7 @@
     │   ├── LogCorruptError      a record or file does not hold what it says
     │   ├── LogSyncError         fsync failed; nothing since the last good one may be believed
     │   └── LogHeldError         another living process owns it
-    ├── WarehouseError           ClickHouse; `retryable` tells whether the same call may succeed later
+    ├── WarehouseError           ClickHouse; `retryable`: the same call may succeed later
     │   └── WarehouseHeldError   another living process holds the embedded folder
     ├── QueryError               a question cannot be asked like that
     └── NotEstimable             there is too little, or too uniform, data to give a number
