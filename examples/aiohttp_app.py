@@ -42,7 +42,7 @@ def make_app(tracker: Tracker) -> web.Application:
         response = web.Response(text=f"Hello {user}")
         response.set_cookie("user", user)  # a real app would check a password and sign this
         set_user(user)
-        tracker.identify(user, {"plan": "basic"})  # ties the visitor to the user
+        tracker.identify(user, {"plan": "basic"})
         return response
 
     async def buy(request: web.Request) -> web.Response:

@@ -54,7 +54,7 @@ def home(_: HttpRequest) -> HttpResponse:
 
 
 def login(request: HttpRequest) -> HttpResponse:
-    """What ties the visitor to the user."""
+    """From here on the visitor is a user, also in what they did before."""
     user = request.session["user"] = request.GET["user"]  # a real app would check a password
     set_user(user)  # Django's own login does this by itself
     tracker.identify(user, {"plan": "basic"})

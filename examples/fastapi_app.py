@@ -43,7 +43,7 @@ def make_app(tracker: Tracker) -> FastAPI:
     async def login(user: str, response: Response) -> str:
         response.set_cookie("user", user)  # a real app would check a password and sign this
         set_user(user)
-        tracker.identify(user, {"plan": "basic"})  # ties the visitor to the user
+        tracker.identify(user, {"plan": "basic"})
         return f"Hello {user}"
 
     @app.post("/buy")

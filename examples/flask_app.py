@@ -38,7 +38,7 @@ def make_app(tracker: Tracker) -> Flask:
     def login() -> str:
         user = session["user"] = request.args["user"]  # a real app would check a password
         set_user(user)
-        tracker.identify(user, {"plan": "basic"})  # ties the visitor to the user
+        tracker.identify(user, {"plan": "basic"})
         return f"Hello {user}"
 
     @app.post("/buy")

@@ -17,8 +17,9 @@ from desirepath import Plan
 from desirepath.context import CURRENT
 from desirepath.errors import SettingsError
 from desirepath.integrations import Request, set_user
+from desirepath.integrations._request import Cookie
 from desirepath.integrations._visitor import Signer, Visitor, cookies, new_visitor
-from desirepath.integrations._web import Cookie, Web
+from desirepath.integrations._web import Web
 
 PLAN = "tracking_plans/shop.yaml"
 
@@ -402,6 +403,42 @@ def test_set_user_holds_for_inner_scopes_and_ends_with_the_request(shop: Seen) -
         shop.tracker.track("Logged Out")
     assert "userId" not in shop.only("Logged Out")
     assert CURRENT.get() is None
+
+
+def test_a_visitor_is_tied_to_their_user_once(shop: Seen) -> None:
+    """The warehouse joins the two by an `identify`; the cookie remembers it, without the name."""
+    who: list[str | None] = [None]
+    web = Web(shop.tracker, secret=SECRET, user=lambda _: who[0])
+    cookie = jar(load(web, request()))
+    identified = []
+    for user in (None, "ada", "ada", "bob", "bob", None, "bob"):
+        who[0] = user
+        sent = load(web, request(cookie=cookie))
+        cookie = cookie if sent is None else jar(sent)
+        identified.append(len([each for each in shop.messages if each["type"] == "identify"]))
+    assert identified == [0, 1, 1, 2, 2, 2, 2]
+    said = next(each for each in shop.messages if each["type"] == "identify")
+    assert said["userId"] == "ada"
+    assert said["anonymousId"] == shop.pages()[0]["anonymousId"]
+    assert said["traits"] == {}
+    assert b"bob" not in base64.urlsafe_b64decode(cookie.split(".")[1] + "==")
+
+
+@pytest.mark.parametrize(
+    ("options", "headers", "cache"),
+    [
+        ({"identify": False}, {}, ""),
+        ({}, {"cookie": "dp_consent=analytics=0"}, ""),
+        ({}, {"user_agent": "Googlebot"}, ""),
+        ({}, {}, "public"),
+    ],
+)
+def test_who_is_not_recognised_is_not_tied(
+    shop: Seen, options: dict[str, Any], headers: dict[str, str], cache: str
+) -> None:
+    web = Web(shop.tracker, secret=SECRET, user=lambda _: "ada", **options)
+    load(web, request(**headers), cache=cache)
+    assert [each for each in shop.messages if each["type"] == "identify"] == []
 
 
 def test_a_user_hook_that_fails_names_nobody(shop: Seen, caplog: pytest.LogCaptureFixture) -> None:

@@ -39,6 +39,8 @@ class Visitor(msgspec.Struct, array_like=True, frozen=True):
         The `utm_...` of the session: `source`, `medium`, `name`, `term`, `content`.
     referrer
         The foreign page the session came from.
+    user
+        The digest of the user this visitor has been tied to.
     """
 
     anonymous_id: str
@@ -46,6 +48,7 @@ class Visitor(msgspec.Struct, array_like=True, frozen=True):
     seen_s: int
     campaign: dict[str, str] = {}
     referrer: str = ""
+    user: str = ""
 
 
 def new_visitor(now_s: int) -> Visitor:
@@ -80,6 +83,10 @@ class Signer:
         """The cookie's value."""
         body = f"{_VERSION}.{_text(_encode(visitor))}"
         return f"{body}.{_signature(self._keys[0], body)}"
+
+    def digest(self, user_id: str) -> str:
+        """Stands for a user in the cookie, without saying who."""
+        return _signature(self._keys[0], f"user {user_id}")[:12]
 
     def read(self, value: str) -> Visitor | None:
         """The visitor in a cookie's value; None where this server did not sign it."""

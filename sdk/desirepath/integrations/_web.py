@@ -16,36 +16,26 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, TypedDict
-from urllib.parse import SplitResult, parse_qsl, unquote_plus, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote_plus, urlunsplit
 
 import msgspec
 
 from desirepath.context import CURRENT, Scope
 from desirepath.errors import SettingsError
+from desirepath.integrations._request import (
+    PRIVATE_QUERY,
+    Cookie,
+    Request,
+    campaign_of,
+    is_robot,
+    page_properties,
+    split,
+)
 from desirepath.integrations._visitor import Signer, Visitor, cookies, new_visitor
 from desirepath.privacy import DEFAULT_PURPOSE
 from desirepath.tracker import Tracker
 
-__all__ = [
-    "HEADERS",
-    "IGNORED",
-    "VISIT",
-    "Cookie",
-    "Held",
-    "Options",
-    "Request",
-    "Visit",
-    "Web",
-    "set_user",
-]
-
-HEADERS: Final = frozenset(
-    {
-        "accept-language", "cookie", "host", "hx-request", "purpose", "referer", "sec-fetch-dest",
-        "sec-purpose", "user-agent", "x-requested-with",
-    }
-)  # fmt: skip
-"""The request headers that are looked at, in lower case."""
+__all__ = ["IGNORED", "VISIT", "Held", "Options", "Visit", "Web", "set_user"]
 
 IGNORED: Final = (
     "/static", "/media", "/assets", "/favicon.ico", "/robots.txt", "/sitemap.xml", "/.well-known",
@@ -53,67 +43,15 @@ IGNORED: Final = (
 )  # fmt: skip
 """The paths that are left alone by default, with all that is below them."""
 
-PRIVATE_QUERY: Final = frozenset(
-    {
-        "access_token", "api_key", "apikey", "auth", "code", "email", "id_token", "key", "otp",
-        "passwd", "password", "secret", "session", "sig", "signature", "state", "token",
-    }
-)  # fmt: skip
-"""The query parameters that are taken out of every URL by default."""
-
 _COOKIE_AGE_S: Final = 365 * 86_400
 _REFRESH_S: Final = 60
-_MAX_URL_CHARS: Final = 2_000
-_MAX_CAMPAIGN_CHARS: Final = 100
 _MAX_REFERRER_CHARS: Final = 300
 _MAX_LOCALE_CHARS: Final = 35
 _MAX_AGENT_CHARS: Final = 500
-_HTML: Final = ("text/html", "application/xhtml+xml")
-_ROBOT: Final = re.compile(
-    r"(?<!cu)bot(?:\b|[/_-])|crawl|spider|slurp|scrap(?:er|y)|facebookexternalhit|preview|prerender"
-    r"|lighthouse|headless|monitor|uptime|pingdom|kube-probe|googlehc|healthcheck",
-    re.IGNORECASE,
-)
-_CAMPAIGN: Final = {
-    "utm_source": "source",
-    "utm_medium": "medium",
-    "utm_campaign": "name",
-    "utm_term": "term",
-    "utm_content": "content",
-}
+_HTML_TYPES: Final = ("text/html", "application/xhtml+xml")
 _YES: Final = frozenset({"1", "true", "yes", "granted", "allow"})
 
 logger: Final = logging.getLogger("desirepath")
-
-
-class Request(msgspec.Struct, frozen=True):
-    """A request as every framework has it.
-
-    Parameters
-    ----------
-    path, query
-        As in the URL; the path is decoded, the query is not.
-    headers
-        Those that are looked at, by their names in lower case.
-    client
-        The visitor's address, as far as the framework knows it.
-    native
-        The framework's own: the ASGI scope, the WSGI environ, the request.
-    """
-
-    method: str
-    scheme: str
-    host: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    client: str
-    native: Any
-
-    def header(self, name: str) -> str:
-        """A header's value, or nothing."""
-        return self.headers.get(name, "")
-
 
 PageHook = Callable[[Request, dict[str, Any]], Mapping[str, Any] | None]
 
@@ -151,6 +89,9 @@ class Options(TypedDict, total=False):
         Default: the host that set it, and no other.
     cookie_secure
         Default: where the request came by https.
+    identify
+        Whether a visitor who turns out to be a user is tied to them, by one `identify` without
+        traits. Default: True.
     session_timeout_s
         The pause that ends a session, in seconds. Default: 1800.
     private_query
@@ -171,26 +112,10 @@ class Options(TypedDict, total=False):
     cookie: str
     cookie_domain: str | None
     cookie_secure: bool | None
+    identify: bool
     session_timeout_s: float
     private_query: Collection[str]
     send_ip: bool
-
-
-class Cookie(msgspec.Struct, frozen=True):
-    """A cookie on its way out; an empty value takes it away."""
-
-    name: str
-    value: str
-    max_age_s: int
-    domain: str | None
-    secure: bool
-
-    def header(self) -> str:
-        """The value of Set-Cookie."""
-        text = f"{self.name}={self.value}; Max-Age={self.max_age_s}; Path=/; HttpOnly; SameSite=Lax"
-        if self.domain:
-            text += f"; Domain={self.domain}"
-        return f"{text}; Secure" if self.secure else text
 
 
 class Web:
@@ -212,6 +137,7 @@ class Web:
         cookie: str = "dp_visitor",
         cookie_domain: str | None = None,
         cookie_secure: bool | None = None,
+        identify: bool = True,
         session_timeout_s: float = 1800.0,
         private_query: Collection[str] = PRIVATE_QUERY,
         send_ip: bool = False,
@@ -240,6 +166,7 @@ class Web:
         self.cookie = cookie
         self.cookie_domain = cookie_domain
         self.cookie_secure = cookie_secure
+        self.identify = identify
         self.session_timeout_s = session_timeout_s
         self.private_query = frozenset(each.lower() for each in private_query)
         self.send_ip = send_ip
@@ -323,13 +250,13 @@ class Visit:
         stored, self._new = web.visitor(request, now_s)
         self._answers = web.answers(request)
         self._storable = self._answers.get(DEFAULT_PURPOSE, True) and (
-            web.robots or not _ROBOT.search(request.header("user-agent"))
+            web.robots or not is_robot(request.header("user-agent"))
         )
         self._person = person = _continued(
             stored if self._storable else new_visitor(now_s), request, now_s, web.session_timeout_s
         )
         self._stale = person != stored
-        self._properties = _page_properties(request, web.private_query)
+        self._properties = page_properties(request, web.private_query)
         self.scope = Scope(
             user_id=web.user_id(request.native),
             anonymous_id=person.anonymous_id,
@@ -354,7 +281,12 @@ class Visit:
     ) -> Cookie | None:
         """The head of the answer is known: track the page view, say which cookie goes out."""
         try:
-            cookie = self._cookie(cache_control)
+            # What shared caches keep must not carry one visitor's id to the next (RFC 9111, 7.3).
+            directives = cache_control.lower()
+            shared = "public" in directives or "s-maxage" in directives
+            if self._storable and not shared:
+                self._tie()
+            cookie = self._cookie(shared)
             recognised = not self._new or cookie is not None
             if self._web.page and recognised and self._is_page(status, content_type):
                 self._view(route)
@@ -405,9 +337,22 @@ class Visit:
             # The browser shows the page that it has; its head says nothing of the type.
             return destination == "document"
         kind = content_type.partition(";")[0].strip().lower()
-        return 200 <= status < 300 and kind in _HTML
+        return 200 <= status < 300 and kind in _HTML_TYPES
 
-    def _cookie(self, cache_control: str) -> Cookie | None:
+    def _tie(self) -> None:
+        """Say once that this visitor is that user; the cookie remembers that it is said."""
+        user_id = self.scope.user_id
+        if user_id is None or not self._web.identify:
+            return
+        user = self._web.signer.digest(user_id)
+        if user == self._person.user:
+            return
+        self._person = msgspec.structs.replace(self._person, user=user)
+        self._stale = True
+        with self.inside():
+            self._web.tracker.identify(user_id)
+
+    def _cookie(self, shared: bool) -> Cookie | None:
         web = self._web
         secure = self.request.scheme in ("https", "wss")
         if web.cookie_secure is not None:
@@ -418,9 +363,6 @@ class Visit:
             ):
                 return None
             return Cookie(web.cookie, "", 0, web.cookie_domain, secure)
-        # What shared caches keep must not carry one visitor's id to the next (RFC 9111, 7.3).
-        directives = cache_control.lower()
-        shared = "public" in directives or "s-maxage" in directives
         if shared or not (self._new or self._stale):
             return None
         value = web.signer.write(self._person)
@@ -437,7 +379,7 @@ class Visit:
         if person.campaign:
             context["campaign"] = person.campaign
         if person.referrer:
-            host = _split(person.referrer).hostname or ""
+            host = split(person.referrer).hostname or ""
             context["referrer"] = {"url": person.referrer, "host": host}
         if self._web.send_ip and request.client:
             context["ip"] = request.client
@@ -491,54 +433,19 @@ def set_user(user_id: object) -> None:
 def _continued(visitor: Visitor, request: Request, now_s: int, timeout_s: float) -> Visitor:
     """The visitor with the session this request belongs to, and what brought them."""
     if now_s - visitor.seen_s > timeout_s:
-        visitor = Visitor(visitor.anonymous_id, new_visitor(now_s).session_id, now_s)
+        fresh = new_visitor(now_s)
+        visitor = msgspec.structs.replace(
+            fresh, anonymous_id=visitor.anonymous_id, user=visitor.user
+        )
     changed: dict[str, Any] = {}
     if abs(now_s - visitor.seen_s) > min(_REFRESH_S, timeout_s / 10):
         changed["seen_s"] = now_s
-    campaign = {
-        _CAMPAIGN[key]: value[:_MAX_CAMPAIGN_CHARS]
-        for key, value in parse_qsl(request.query)
-        if key in _CAMPAIGN
-    }
+    campaign = campaign_of(request.query)
     if campaign:
         changed["campaign"] = campaign
     if not visitor.referrer:
-        came_from = _split(request.header("referer"))
+        came_from = split(request.header("referer"))
         if came_from.scheme in ("http", "https") and came_from.netloc != request.host:
             bare = urlunsplit((came_from.scheme, came_from.netloc, came_from.path, "", ""))
             changed["referrer"] = bare[:_MAX_REFERRER_CHARS]
     return msgspec.structs.replace(visitor, **changed) if changed else visitor
-
-
-def _page_properties(request: Request, private: frozenset[str]) -> dict[str, str]:
-    """The page as Segment's specification writes it."""
-    query = _cleaned(request.query, private)
-    search = f"?{query}" if query else ""
-    properties = {
-        "path": request.path[:_MAX_URL_CHARS],
-        "url": f"{request.scheme}://{request.host}{request.path}{search}"[:_MAX_URL_CHARS],
-    }
-    if search:
-        properties["search"] = search[:_MAX_URL_CHARS]
-    if referrer := request.header("referer"):
-        parts = _split(referrer)
-        parts = parts._replace(query=_cleaned(parts.query, private), fragment="")
-        properties["referrer"] = urlunsplit(parts)[:_MAX_URL_CHARS]
-    return properties
-
-
-def _split(url: str) -> SplitResult:
-    """A URL's parts; of what is none, no part."""
-    try:
-        return urlsplit(url)
-    except ValueError:
-        return SplitResult("", "", "", "", "")
-
-
-def _cleaned(query: str, private: frozenset[str]) -> str:
-    """A query without what must leave no trace; as it was written otherwise."""
-    return "&".join(
-        pair
-        for pair in query.split("&")
-        if unquote_plus(pair.partition("=")[0]).lower() not in private
-    )

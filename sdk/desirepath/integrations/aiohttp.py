@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from desirepath.integrations._web import HEADERS, Options, Request, Visit, Web
+from desirepath.integrations._request import HEADERS, Request
+from desirepath.integrations._web import Options, Visit, Web
 
 if TYPE_CHECKING:
     from typing import Unpack

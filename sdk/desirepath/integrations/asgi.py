@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from desirepath.integrations._web import HEADERS, Options, Request, Visit, Web
+from desirepath.integrations._request import HEADERS, Request
+from desirepath.integrations._web import Options, Visit, Web
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -22,7 +22,8 @@ from django.http import FileResponse, HttpRequest, HttpResponseBase
 from django.utils.module_loading import import_string
 
 from desirepath.errors import SettingsError
-from desirepath.integrations._web import HEADERS, Held, Options, Request, Visit, Web, set_user
+from desirepath.integrations._request import HEADERS, Request
+from desirepath.integrations._web import Held, Options, Visit, Web, set_user
 from desirepath.tracker import Tracker
 
 __all__ = ["DesirepathMiddleware"]

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from desirepath.integrations._web import HEADERS, Cookie, Held, Options, Request, Visit, Web
+from desirepath.integrations._request import HEADERS, Cookie, Request
+from desirepath.integrations._web import Held, Options, Visit, Web
 
 if TYPE_CHECKING:
     from typing import Unpack
