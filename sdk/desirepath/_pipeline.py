@@ -70,6 +70,7 @@ class Pipeline:
         )
         self.closed = False
         self._finalized = False
+        self._ended = False
         _register(self)
 
     def put(self, record: bytes) -> None:
@@ -96,6 +97,9 @@ class Pipeline:
     def end_close(self) -> None:
         """Wait for the sender, within its time, and give the queue up."""
         self.sender.join()
+        if self._ended:
+            return
+        self._ended = True
         left = self.queue.memory_records
         self.queue.close()
         if left:
@@ -108,6 +112,7 @@ class Pipeline:
         self.sender.forget()
         self.ledger.reset()
         self._finalized = False
+        self._ended = self.closed
 
     def _trouble(self, text: str) -> None:
         self.ledger.say(("disk",), logging.WARNING, f"events wait in memory only: {text}")

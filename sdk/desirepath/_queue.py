@@ -9,10 +9,7 @@ process.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import secrets
-import tempfile
 import threading
 import time
 from collections import deque
@@ -50,6 +47,9 @@ class Mark(msgspec.Struct, frozen=True):
 
 def destination_folder(root: Path | None, endpoint: str, write_key: str) -> Path:
     """The folder of one destination's logs, below `root` or the user's state folder."""
+    # Imported where it is needed, like all that an import of the SDK can do without.
+    import hashlib
+
     if root is None:
         root = _state_folder()
     name = hashlib.blake2b(f"{endpoint}\n{write_key}".encode(), digest_size=8).hexdigest()
@@ -67,6 +67,8 @@ def _state_folder() -> Path:
             probe = probe.parent
         if os.access(probe, os.W_OK):
             return state / "desirepath"
+    import tempfile
+
     return Path(tempfile.gettempdir()) / f"desirepath-{os.getuid()}"
 
 
@@ -292,7 +294,7 @@ class Queue:
         if self._folder is None or time.monotonic() < self._disk_again_s:
             return None
         for attempt in range(_OPEN_ATTEMPTS):
-            name = f"{os.getpid()}-{secrets.token_hex(4)}"
+            name = f"{os.getpid()}-{os.urandom(4).hex()}"
             try:
                 self._log = Journal.open(self._folder / name, max_bytes=self._max_bytes)
             except LogError as error:

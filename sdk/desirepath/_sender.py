@@ -7,7 +7,6 @@ single event that the collector calls malformed or too large, which goes to the 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
@@ -28,6 +27,7 @@ __all__ = ["NEVER", "Sender"]
 NEVER: Final = sys.maxsize
 """The threshold of a sender that is awake."""
 
+_MAX_DEAD_LETTER_BYTES: Final = 64 << 20
 _ORPHANS_EVERY_S: Final = 15.0
 _SYNC_EVERY_S: Final = 1.0
 
@@ -295,7 +295,9 @@ class Sender:
                 descriptor = os.open(
                     self._dead_letters, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600
                 )
-                with contextlib.closing(os.fdopen(descriptor, "wb")) as file:
+                with os.fdopen(descriptor, "ab") as file:
+                    if file.tell() > _MAX_DEAD_LETTER_BYTES:
+                        raise OSError(f"{self._dead_letters} is full")
                     file.write(record + b"\n")
                     file.flush()
                     os.fsync(file.fileno())

@@ -41,7 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     flush_interval_s: float = 1.0
     timeout_s: float = 10.0
     exit_timeout_s: float = 2.0
-    gzip: bool = True
+    gzip: bool | None = None
     on_violation: OnViolation = "report"
     session_timeout_s: float | None = None
     enabled: bool = True

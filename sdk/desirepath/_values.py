@@ -9,9 +9,7 @@ infinity (null), a cycle and too deep a nesting (null), an object of an unknown 
 from __future__ import annotations
 
 import base64
-import dataclasses
 import enum
-import ipaddress
 import math
 import os
 import uuid
@@ -181,6 +179,8 @@ class _Converter:
     def _other(self, value: Any, pointer: str, depth: int) -> Any:
         # numpy and pandas: scalars have item(), arrays and series tolist(), missing values a type.
         package = type(value).__module__.partition(".")[0]
+        if package == "ipaddress":
+            return str(value)
         if package == "numpy" and hasattr(value, "tolist"):
             plain = value.tolist()
             if isinstance(plain, int | str) and type(value).__name__.startswith(
@@ -288,15 +288,6 @@ _BY_INSTANCE: Final[tuple[tuple[type | tuple[type, ...], _Convert], ...]] = (
     ((bytes, bytearray, memoryview), _base64),
     (uuid.UUID, _as_str),
     (os.PathLike, _path),
-    (
-        (
-            ipaddress.IPv4Address,
-            ipaddress.IPv6Address,
-            ipaddress.IPv4Network,
-            ipaddress.IPv6Network,
-        ),
-        _as_str,
-    ),
 )
 
 
@@ -310,8 +301,9 @@ def _container(value: Any) -> Mapping[Any, Any] | Iterable[Any] | None:
         return sorted(value, key=repr)
     if isinstance(value, msgspec.Struct):
         return {name: getattr(value, name) for name in value.__struct_fields__}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    fields = getattr(type(value), "__dataclass_fields__", None)
+    if fields is not None:
+        return {name: getattr(value, name) for name in fields if hasattr(value, name)}
     return None
 
 

@@ -76,7 +76,7 @@ class Tracker:
     exit_timeout_s
         How long `close` and the interpreter's exit may take, in seconds. Default: 2.
     gzip
-        Whether to compress. Default: True.
+        Whether to compress. Default: yes, except for a collector on this machine.
     on_violation
         `report` (default): count, log one line a kind, send; the collector decides. `raise`: a
         `ViolationError` in the caller, for development; the event is not sent.

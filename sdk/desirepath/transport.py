@@ -12,7 +12,6 @@ import enum
 import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -110,7 +109,8 @@ class Transport:
     timeout_s
         How long one read may take, in seconds.
     gzip
-        Whether to compress bodies.
+        Whether to compress bodies; by default not for this machine's own addresses, where the
+        compression costs more than the bytes.
     sent_at
         Whether to stamp batches with this machine's time, by which the collector corrects the
         events' times for a wrong clock.
@@ -122,9 +122,11 @@ class Transport:
         write_key: str,
         *,
         timeout_s: float = 10.0,
-        gzip: bool = True,
+        gzip: bool | None = None,
         sent_at: bool = True,
     ) -> None:
+        from urllib.parse import urlsplit
+
         parts = urlsplit(endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise SettingsError(
@@ -140,7 +142,7 @@ class Transport:
             "User-Agent": "desirepath-python",
         }
         self._timeout_s = timeout_s
-        self._gzip = gzip
+        self._gzip = not _is_loopback(parts.hostname) if gzip is None else gzip
         self._sent_at = sent_at
         self._pool: HTTPConnectionPool | None = None
 
@@ -195,6 +197,10 @@ class Transport:
     def forget(self) -> None:
         """In a forked child: drop the parent's connection without a word on it."""
         self._pool = None
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _read(status: int, retry_after: str | None, body: bytes, sent: int) -> Answer:

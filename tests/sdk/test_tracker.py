@@ -341,6 +341,15 @@ def test_sessions_end_with_a_pause(
     assert len({event["context"]["sessionId"] for event in server.events}) == 1
 
 
+def test_bodies_are_compressed_except_for_this_machine(make_tracker: Any, server: Capture) -> None:
+    for gzip in (None, True):
+        tracker = make_tracker(gzip=gzip)
+        tracker.track("A", {"text": "x" * 2000}, user_id="u")
+        assert tracker.flush()
+    assert [headers.get("Content-Encoding") for headers in server.headers] == [None, "gzip"]
+    assert make_tracker("https://collector.example")._pipeline.sender._transport._gzip
+
+
 def test_after_close_a_call_is_a_counted_loss(make_tracker: Any) -> None:
     tracker = make_tracker()
     tracker.close()
