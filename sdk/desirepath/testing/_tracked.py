@@ -292,8 +292,8 @@ class Tracked:
         if not self._events:
             return f"{name!r} was not tracked, nor was anything else"
         close = get_close_matches(name, set(self.names), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        return f"{name!r} was not tracked{hint}. There is:\n{_listed(self._events)}"
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        return f"{name!r} was not tracked{hint} There is:\n{_listed(self._events)}"
 
 
 def _name(name: str | type | None) -> str | None:
