@@ -132,16 +132,35 @@ def test_no_bytes_can_crash_the_validator(raw: bytes) -> None:
         st.tuples(
             st.sampled_from(["a", "b", "c"]),
             st.sampled_from(
-                [b"1", b"1.0", b"1.50", b"1e2", b"1E400", b"1e-400", b"-0", b"-0.0", b"NaN",
-                 b"0.12345678901234567", b"0.1000000000000000055", b"18446744073709551616",
-                 b"9007199254740993", b"9007199254740993.0", b'"\\ud800"', b'"\\u0061"', b'"\\/"',
-                 b'"\\ud83d\\ude00"', b"[1, 2.50]", b'{"x": 1, "x": 1}', b'"' + b"x" * 10 + b'"']
+                [
+                    b"1",
+                    b"1.0",
+                    b"1.50",
+                    b"1e2",
+                    b"1E400",
+                    b"1e-400",
+                    b"-0",
+                    b"-0.0",
+                    b"NaN",
+                    b"0.12345678901234567",
+                    b"0.1000000000000000055",
+                    b"18446744073709551616",
+                    b"9007199254740993",
+                    b"9007199254740993.0",
+                    b'"\\ud800"',
+                    b'"\\u0061"',
+                    b'"\\/"',
+                    b'"\\ud83d\\ude00"',
+                    b"[1, 2.50]",
+                    b'{"x": 1, "x": 1}',
+                    b'"' + b"x" * 10 + b'"',
+                ]
             ),
         ),
         max_size=4,
     ),
     st.booleans(),
-)  # fmt: skip
+)
 def test_a_value_is_kept_exactly_or_the_event_is_refused(
     members: list[tuple[str, bytes]], typed: bool
 ) -> None:
@@ -247,6 +266,102 @@ def test_the_order_an_app_writes_is_learned_and_kept() -> None:
 def test_reading_tells_everything_that_is_unfit() -> None:
     reading = decode(b'{"a":1,"a":NaN,"b":"\\ud800","c":1e999,"d":99999999999999999999999}')
     assert [one.code for one in reading.violations] == [
-        "number", "number", "number", "duplicate_key", "encoding",
-    ]  # fmt: skip
+        "number",
+        "number",
+        "number",
+        "duplicate_key",
+        "encoding",
+    ]
     assert reading.value == {"a": None, "b": "\ufffd", "c": None, "d": None}
+
+
+@pytest.mark.parametrize(
+    ("schema", "fast", "slow", "invalid"),
+    [
+        ("string", ["", "x"], [], [1, None, True]),
+        ({"type": "string", "pattern": "^a", "maxLength": 2}, ["a", "ab"], [], ["b", "abc"]),
+        (
+            {"type": "string", "format": "date", "pattern": "^2"},
+            ["2026-01-01"],
+            [],
+            ["1999-01-01", "2"],
+        ),
+        ({"type": ["string", "null"], "pattern": "^a"}, [None, "a"], [], ["b", 1]),
+        (
+            {"type": ["null", "object"], "maxProperties": 1},
+            [None, {"a": 1}],
+            [],
+            [{"a": 1, "b": 1}],
+        ),
+        ({"type": ["string", "integer"]}, ["a", 1, 1.0], [], [1.5, None]),
+        ({"enum": ["a", "b"]}, ["a"], [], ["c", 1]),
+        ({"enum": [1, 2], "type": "integer"}, [1], [1.0], [3, True]),
+        ({"enum": [1, "a", None]}, [1, "a", None, 1.0], [], [True, "b"]),
+        ({"const": "a"}, ["a"], [], ["b"]),
+        ({"const": True}, [True], [], [1]),
+        ({"const": 1, "enum": [1, 2]}, [1], [], [2]),
+        ({"enum": ["a"], "type": "number"}, [], [], ["a", 1]),
+        ("integer", [0, -(2**63), 2**63 - 1], [1.0, 2**64 - 1], [1.5, "1", True]),
+        (
+            {"type": "integer", "exclusiveMinimum": 0.5, "exclusiveMaximum": 3},
+            [1, 2],
+            [2.0],
+            [0, 3],
+        ),
+        ({"type": "integer", "minimum": 5, "maximum": 1}, [], [], [3]),
+        ({"type": "integer", "multipleOf": 3}, [9], [], [10]),
+        ("number", [1, 1.5, -0.0, 1e300], [2**64 - 1], ["1", True, None]),
+        (
+            {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+            [0.5],
+            [],
+            [0, 1, 0.0, 1.0],
+        ),
+        ({"type": "number", "minimum": 0, "exclusiveMinimum": 1}, [2, 1.5], [], [1, 1.0]),
+        ({"type": "number", "maximum": 2**60}, [2**60, 1.5], [], [2**60 + 1]),
+        ({"type": "number", "multipleOf": 0.1}, [0.3, 1], [], [0.35]),
+        ("boolean", [True, False], [], [0, "true"]),
+        ("null", [None], [], [False, 0]),
+        (
+            {"type": "array", "items": "integer", "maxItems": 2},
+            [[], [1, 2]],
+            [[1.0]],
+            [[1, 2, 3], ["a"]],
+        ),
+        ({"type": "array", "items": {"type": "string", "pattern": "^a"}}, [["a"]], [], [["b"]]),
+        ({"type": "array"}, [[1, "a", [{}]]], [], [{}]),
+        ({"type": "array", "items": False}, [[]], [], [[1]]),
+        ({"type": "array", "uniqueItems": True}, [[1, True]], [], [[1, 1.0]]),
+        (
+            {
+                "type": "object",
+                "properties": {"a": {"type": "string", "pattern": "^a", "required": True}},
+            },
+            [{"a": "a"}],
+            [{"a": "a", "b": 1}],
+            [{}, {"a": "b"}, []],
+        ),
+        ({"type": "object", "required": ["a"]}, [{"a": 1}], [], [{}]),
+        ({"type": "object"}, [{}, {"a": {"b": 1}}], [], [1]),
+        ({"anyOf": ["string", "null"]}, ["a", None], [], [1]),
+        (True, [1, "a", {"a": [None]}], [], []),
+    ],
+)
+def test_which_values_the_fast_path_takes(
+    schema: Any, fast: list[Any], slow: list[Any], invalid: list[Any]
+) -> None:
+    plan = plan_of({"v": schema})
+    path = FastPath(plan.events["Sent"].properties, None)
+    validator = plan.compile()
+    for value in [*fast, *slow, *invalid]:
+        raw = encode({"v": value})
+        by_fast = path.accept(raw)
+        assert by_fast == (raw if any(value is one for one in fast) else None), value
+        verdict = send(validator, raw)
+        assert (verdict.decision == "quarantine") == any(value is one for one in invalid), value
+
+
+def test_what_is_unbounded_is_not_decoded_when_it_is_deep() -> None:
+    path = FastPath(plan_of({"v": True}).events["Sent"].properties, None)
+    assert path.accept(b'{"v":' + b"[" * 100_000 + b"]" * 100_000 + b"}") is None
+    assert path.accept(b'{"v":[18446744073709551616]}') is None
