@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from desirepath_analytics.behaviour.funnel import Funnel
     from desirepath_analytics.behaviour.lifecycle import Lifecycle
+    from desirepath_analytics.behaviour.paths import Paths
     from desirepath_analytics.behaviour.retention import Retention
     from desirepath_analytics.behaviour.rules import did, did_not, trait
     from desirepath_analytics.behaviour.segment import Segment
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Funnel",
     "Lifecycle",
+    "Paths",
     "Propensity",
     "Retention",
     "Segment",
@@ -41,6 +43,7 @@ __all__ = [
 _HOMES = {
     "Funnel": "desirepath_analytics.behaviour.funnel",
     "Lifecycle": "desirepath_analytics.behaviour.lifecycle",
+    "Paths": "desirepath_analytics.behaviour.paths",
     "Propensity": "desirepath_analytics.predict.spec",
     "Retention": "desirepath_analytics.behaviour.retention",
     "Segment": "desirepath_analytics.behaviour.segment",

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 if TYPE_CHECKING:
     from desirepath_analytics.behaviour.funnel import FunnelResult, FunnelStep
     from desirepath_analytics.behaviour.lifecycle import LifecycleResult
+    from desirepath_analytics.behaviour.paths import PathsResult
     from desirepath_analytics.behaviour.retention import RetentionResult
     from desirepath_analytics.behaviour.stickiness import StickinessResult
     from desirepath_analytics.behaviour.trend import TrendResult
@@ -18,6 +19,7 @@ __all__ = [
     "funnel_figure",
     "lifecycle_figure",
     "number_figure",
+    "paths_figure",
     "retention_figure",
     "stickiness_figure",
     "trend_figure",
@@ -173,6 +175,46 @@ def trend_figure(result: TrendResult) -> go.Figure:
             )
         )
     figure.update_layout(title="Trend", yaxis={"rangemode": "tozero"}, **_LAYOUT)
+    return figure
+
+
+def paths_figure(result: PathsResult) -> go.Figure:
+    """A Sankey: a column a place, the most frequent names of each, where visits end."""
+    seen: dict[tuple[int, str], int] = {}
+    for place, source, target, n in result.transitions:
+        seen[place, source] = seen.get((place, source), 0) + n
+        if target is not None:
+            seen[place + 1, target] = seen.get((place + 1, target), 0) + n
+    kept: dict[tuple[int, str], int] = {}
+    for place in {place for place, _ in seen}:
+        names = sorted((n for p, n in seen if p == place), key=lambda n: -seen[place, n])
+        for name in names[:_MAX_GROUPS]:
+            kept[place, name] = len(kept)
+    labels = [name for _, name in kept]
+    links: dict[tuple[int, int], int] = {}
+
+    def node(place: int, name: str) -> int:
+        key = (place, name if (place, name) in kept or name == "(end)" else "(other)")
+        if key not in kept:
+            kept[key] = len(kept)
+            labels.append(key[1])
+        return kept[key]
+
+    for place, source, target, n in result.transitions:
+        pair = (node(place, source), node(place + 1, "(end)" if target is None else target))
+        links[pair] = links.get(pair, 0) + n
+    figure = go.Figure(
+        go.Sankey(
+            node={"label": labels, "pad": 12, "thickness": 14, "color": PALETTE[0]},
+            link={
+                "source": [source for source, _ in links],
+                "target": [target for _, target in links],
+                "value": list(links.values()),
+                "color": "rgba(47, 111, 143, 0.25)",
+            },
+        )
+    )
+    figure.update_layout(title="Paths", **_LAYOUT)
     return figure
 
 

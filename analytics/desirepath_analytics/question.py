@@ -140,10 +140,19 @@ def read_question(spec: Mapping[str, Any]) -> tuple[Question, Period]:
 def _kinds() -> dict[str, type[Question]]:
     from desirepath_analytics.behaviour.funnel import Funnel
     from desirepath_analytics.behaviour.lifecycle import Lifecycle
+    from desirepath_analytics.behaviour.paths import Paths
     from desirepath_analytics.behaviour.retention import Retention
     from desirepath_analytics.behaviour.segment import Segment
     from desirepath_analytics.behaviour.stickiness import Stickiness
     from desirepath_analytics.behaviour.trend import Trend
 
-    kinds: tuple[type[Question], ...] = (Funnel, Lifecycle, Retention, Segment, Stickiness, Trend)
+    kinds: tuple[type[Question], ...] = (
+        Funnel,
+        Lifecycle,
+        Paths,
+        Retention,
+        Segment,
+        Stickiness,
+        Trend,
+    )
     return {kind.kind: kind for kind in kinds}

@@ -152,7 +152,15 @@ def test_questions_about_periods(ask: Ask) -> None:
     words = ("trend", "--event", "buy", "--event", "view", "--measure", "people", *JANUARY)
     answer = ask.json(*words, "--formula", "A / B")
     assert answer["lines"][0]["total"]["value"] == 2 / 3
-    assert "whole range" in ask(*words, "--by", "price")
+    assert "all" in ask(*words, "--by", "price")
+
+
+def test_paths(ask: Ask) -> None:
+    """From an event on, with names made one."""
+    answer = ask.json("paths", "--start", "view", "--gap", "2d", "--rename", "[cb]*=act")
+    assert answer["paths"][0]["nodes"] == ["view", "act"]
+    assert answer["paths"][0]["visits"] == 3
+    assert "view > act" in ask("paths", "--start", "view", "--gap", "2d", "--rename", "[cb]*=act")
 
 
 @pytest.mark.parametrize(
@@ -167,6 +175,8 @@ def test_questions_about_periods(ask: Ask) -> None:
         (["funnel", "purchase", "--since", "yesterday"], "is no moment"),
         (["funnel", "--spec", "/nowhere.json"], "No such file"),
         (["retention"], "no start"),
+        (["paths", "--start", "veiw"], "did you mean 'view'?"),
+        (["paths", "--rename", "x"], "has no ="),
         (["trend"], "no series"),
         (["trend", "--event", "buy", "--measure", "sum"], "sum is of a property"),
         (["lifecycle", "--timezone", "Mars/Olympus"], "unknown time zone"),

@@ -76,7 +76,7 @@ def _show(result: TrendResult) -> None:
         mark = "" if result.complete[place] else " *"
         table.add_row(label + mark, *(_number(line.values[place]) for line in result.lines))
     table.add_section()
-    table.add_row("whole range", *(_number(line.total.value) for line in result.lines))
+    table.add_row("all", *(_number(line.total.value) for line in result.lines))
     Console().print(table)
 
 
