@@ -296,7 +296,7 @@ def drain(server: Server) -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/readyz") as answer:
             if json.load(answer)["spool_bytes"] == 0:
                 return
-        time.sleep(0.02)
+        time.sleep(0.25)
 
 
 @contextlib.contextmanager

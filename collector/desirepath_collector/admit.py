@@ -118,19 +118,25 @@ class Admitter:
         self, plans: Plans, settings: Settings, *, new_id: Callable[[], str] = new_message_id
     ) -> None:
         self._plans = plans
-        self._settings = settings
         self._new_id = new_id
         self._encode_rows = msgspec.json.Encoder().encode
         self._context_fields = msgspec.json.Decoder(_ContextFields).decode
         self._object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
         self._contexts: dict[str, dict[bytes, _Context]] = {}
+        self._enrich = Enricher().enrich
+        self._generation = plans.generation
+        self.use(settings)
+
+    def use(self, settings: Settings) -> None:
+        """Judge by these limits from now on."""
+        self._settings = settings
+        # What is kept of a context depends on its source's settings.
+        self._contexts.clear()
         # So short a payload cannot hold too many properties: each takes five bytes at least.
         self._plain_bytes = min(settings.max_event_bytes, settings.max_properties * 5)
         # Beyond this depth the validator itself refuses.
         self._max_depth = settings.max_depth
         self._shallow = settings.max_depth < MAX_DEPTH
-        self._enrich = Enricher().enrich
-        self._generation = plans.generation
 
     def admit(
         self, batch: Batch, source: Source, received_ms: int, kind: Kind | None = None
@@ -177,7 +183,7 @@ class Admitter:
             sent_ms,
             self._skew_ms(sent_ms, received_ms),
             received_ms,
-            self._plans.live,
+            self._plans.of_source(source.name),
         )
 
     def _plain(self, wire: Wire, sender: _Sender) -> EventRow | None:

@@ -14,10 +14,11 @@ import errno
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
+import msgspec
 from aiohttp import web
 
 from desirepath.errors import DesirepathError, SettingsError
@@ -29,8 +30,9 @@ from desirepath_collector.http.fastlane import Lane
 from desirepath_collector.http.intake import Intake
 from desirepath_collector.http.routes import make_app
 from desirepath_collector.loader import Loader
-from desirepath_collector.plans import Plans, load_plan, pii_key
+from desirepath_collector.plans import Plans, load_plan, load_source_plans, pii_key
 from desirepath_collector.quarantine import Repairs, Replay, Selection, replay
+from desirepath_collector.reload import FIXED
 from desirepath_collector.settings import Settings
 from desirepath_collector.spool import Spool
 from desirepath_collector.store import WarehouseStore
@@ -110,6 +112,7 @@ class Collector:
                 hint="choose another one with --data",
             ) from None
         self.plans = Plans(pii_key(settings.pii_key, self.folder))
+        self.plans.assign(load_source_plans(settings))
 
         self._exit.callback(self.store.close)
         await loop.run_in_executor(None, self.store.open)
@@ -142,9 +145,7 @@ class Collector:
         gauge("desirepath_spool_records", "Waiting requests.", lambda: journal.pending_records)
         gauge("desirepath_spool_damaged", "Damaged stretches set aside.", lambda: journal.damaged)
 
-        self._readers = {
-            f"Bearer {token}": name for name, token in settings.effective_readers().items()
-        }
+        self._readers = _readers(settings)
         admitter = Admitter(self.plans, settings)
         self.intake = Intake(settings, admitter, self._spool, self.telemetry)
         await self._listen()
@@ -209,18 +210,19 @@ class Collector:
             self.intake.live.close()
         await self._exit.aclose()
 
-    async def publish(self, text: str) -> Plan:
-        """Check a plan, store it, and make it live.
-
-        Raises
-        ------
-        PlanError
-            If it has a mistake; the old one stays.
-        """
-        plan = Plan.parse(text, path="the published plan")
+    async def publish(self, plan: Plan) -> None:
+        """Store a plan, and check events by it from then on."""
         # Once it is stored it must go live too, even if whoever asked hangs up in between.
         await asyncio.shield(self._publish(plan))
-        return plan
+
+    def use(self, settings: Settings, special: Mapping[str, Plan]) -> None:
+        """Take over sources, readers and limits of other settings; the rest needs a restart."""
+        kept = {name: getattr(self.settings, name) for name in FIXED}
+        self.settings = msgspec.structs.replace(settings, **kept)
+        self._readers = _readers(self.settings)
+        self.plans.assign(special)
+        self.intake.use(self.settings)
+        self.lane.settings = self.settings
 
     async def _publish(self, plan: Plan) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self.store.publish_now, plan)
@@ -287,6 +289,10 @@ def _port_message(host: str, port: int, option: str) -> Iterator[None]:
                 hint=f"stop the other server, or choose another port with {option}",
             ) from None
         raise DesirepathError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+def _readers(settings: Settings) -> dict[str, str]:
+    return {f"Bearer {token}": name for name, token in settings.effective_readers().items()}
 
 
 def _url(host: str, port: int) -> str:

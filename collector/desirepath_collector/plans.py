@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -18,8 +19,9 @@ from desirepath.errors import DesirepathError, SettingsError
 from desirepath.event import Kind
 from desirepath.plan import Plan, Verdict, Violation
 from desirepath.plan.wire import decode, encode, show
+from desirepath_collector.settings import Settings
 
-__all__ = ["Checker", "Checks", "Plans", "load_plan", "pii_key"]
+__all__ = ["Checker", "Checks", "Plans", "load_plan", "load_source_plans", "pii_key"]
 
 
 class Checks(Protocol):
@@ -72,6 +74,7 @@ class Plans:
         self._live = NO_PLAN
         self._plan: Plan | None = None
         self._published: dict[tuple[str, str], Checker] = {}
+        self._special: dict[str, Checker] = {}
         self.generation = 0
 
     @property
@@ -98,6 +101,15 @@ class Plans:
         """Check events against `plan` from now on."""
         checker = self.remember(plan)
         self._plan, self._live = plan, checker
+
+    def assign(self, special: Mapping[str, Plan]) -> None:
+        """Check the events of these sources by plans of their own."""
+        self._special = {source: self.remember(plan) for source, plan in special.items()}
+        self.generation += 1
+
+    def of_source(self, source: str) -> Checker:
+        """What events of a source are checked by: its own plan, or the live one."""
+        return self._special.get(source, self._live)
 
     def named(self, name: str, version: str) -> Checker:
         """The version an event names, if it was published here, else the live plan."""
@@ -131,6 +143,15 @@ def pii_key(configured: str, folder: Path) -> bytes:
             f"{path} is damaged", hint="put back its copy, or set DESIREPATH_PII_KEY"
         )
     return key
+
+
+def load_source_plans(settings: Settings) -> dict[str, Plan]:
+    """The plans of sources that have one of their own, by the sources' names."""
+    return {
+        source.name: load_plan(source.plan)
+        for source in settings.effective_sources()
+        if source.plan
+    }
 
 
 def load_plan(path: str) -> Plan:

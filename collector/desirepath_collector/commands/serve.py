@@ -46,12 +46,18 @@ def run(args: argparse.Namespace) -> int:
     """Serve; the exit code."""
     import asyncio
 
+    from desirepath_collector.logs import configure_logs
     from desirepath_collector.settings import load_settings
 
     names = ("data", "plan", "clickhouse", "database", "host", "port", "clickhouse_port")
-    settings = load_settings({name: getattr(args, name) for name in names}, file=args.settings)
+    arguments = {name: getattr(args, name) for name in names}
+
+    def read() -> Settings:
+        return load_settings(arguments, file=args.settings)
+
+    configure_logs(read().log)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, as_json=args.json))
+        runner.run(_serve(read, args.settings, as_json=args.json))
     return 0
 
 
@@ -63,21 +69,27 @@ def _loop_factory() -> Callable[[], AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(settings: Settings, *, as_json: bool) -> None:
+async def _serve(read: Callable[[], Settings], file: str | None, *, as_json: bool) -> None:
     import asyncio
 
     from desirepath_collector.app import running
+    from desirepath_collector.reload import Reloader
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with running(settings) as collector:
+    async with running(read()) as collector:
+        reloader = Reloader(collector, read, file)
+        if hasattr(signal, "SIGHUP"):
+            loop.add_signal_handler(signal.SIGHUP, reloader.ask)
+        watching = loop.create_task(reloader.run())
         # What was imported stays for good: the collector of garbage need not look at it again.
         gc.collect()
         gc.freeze()
         print(_as_json(collector) if as_json else _banner(collector), flush=True)
         await stop.wait()
+        watching.cancel()
         if not as_json:
             print("stopping: requests end, the spool is loaded", file=sys.stderr, flush=True)
 

@@ -71,11 +71,12 @@ class Intake:
         self.inflight_bytes = 0
         self.live = Live()
         self._limiter = Limiter()
-        self.use_sources(settings)
+        self.use(settings)
 
-    def use_sources(self, settings: Settings) -> None:
-        """Know these sources, and only these, from now on."""
+    def use(self, settings: Settings) -> None:
+        """Know these sources, and only these, and these limits from now on."""
         self._settings = settings
+        self._admitter.use(settings)
         self._sources = {source.write_key: source for source in settings.effective_sources()}
         self._authorizations = {}
         self.origins = Origins(settings.effective_sources())

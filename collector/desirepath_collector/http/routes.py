@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from desirepath.errors import DesirepathError, InputError, PlanError
+from desirepath.plan import Plan
 from desirepath_collector.http.answers import Answer, Refusal
 from desirepath_collector.http.cors import PREFLIGHT, granted
 from desirepath_collector.http.head import INTAKE_PATHS, Head
@@ -123,7 +124,8 @@ class Routes:
         except UnicodeDecodeError as error:
             raise Refusal("bad_plan", f"the plan is not UTF-8: {error}") from None
         try:
-            plan = await self._collector.publish(text)
+            plan = Plan.parse(text, path="the published plan")
+            await self._collector.publish(plan)
         except PlanError as error:
             raise Refusal("bad_plan", str(error), hint=error.hint) from None
         return _json(
