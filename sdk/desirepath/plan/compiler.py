@@ -54,6 +54,17 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 class Validator:
     """Checks events against one plan; safe to share between threads."""
 
+    __slots__ = (
+        "_context",
+        "_contexts",
+        "_events",
+        "_kinds",
+        "_pii_key",
+        "_spellings",
+        "_unplanned",
+        "plan",
+    )
+
     def __init__(self, plan: Plan, *, pii_key: bytes | None = None) -> None:
         pii.check_key(pii_key)
         self.plan = plan
@@ -116,7 +127,7 @@ class Validator:
         kept_context = self._contexts.get(context)
         if rule is not None and kept_context is not None:
             try:
-                kept = rule.fast.run(payload)
+                kept = rule.run(payload)
             except FAILURES:
                 kept = None
             if kept is not None:
@@ -132,7 +143,7 @@ class Validator:
             known = self._spellings.get(fold(event))
             expected = f"a planned event, such as {known!r}" if known else "a planned event"
             out.append(Violation("unplanned_event", "/event", expected, show(event)))
-        kept = rule.fast.accept(payload)
+        kept = rule.accept(payload)
         if kept is None:
             kept, bad = rule.judge(payload, out)
             rejected |= bad

@@ -60,6 +60,9 @@ class _Type(msgspec.Struct, frozen=True):
 class FastPath:
     """Accepts payloads of one event, or answers None for the walker to decide."""
 
+    # Slots: of a large plan each byte that a check touches may have left the processor's caches.
+    __slots__ = ("_key", "_orders", "_properties", "run")
+
     def __init__(self, properties: Mapping[str, Property], key: bytes | None) -> None:
         self._properties = properties
         self._key = key

@@ -37,8 +37,8 @@ class _Planned(msgspec.Struct, frozen=True):
     hashed: bool
 
 
-class Rule:
-    """Judges payloads of one kind.
+class Rule(FastPath):
+    """Judges payloads of one kind: what the fast path does not accept, it decides.
 
     Parameters
     ----------
@@ -51,6 +51,18 @@ class Rule:
         The treatment of names that the plan marks as personal anywhere, for unplanned ones.
     """
 
+    __slots__ = (
+        "_is_quiet",
+        "_names",
+        "_on_violation",
+        "_personal",
+        "_planned",
+        "_root",
+        "_unplanned",
+        "has_hashes",
+        "is_personal",
+    )
+
     def __init__(
         self,
         root: str,
@@ -62,13 +74,12 @@ class Rule:
         key: bytes | None,
         quiet: bool = False,
     ) -> None:
+        super().__init__(properties, key)
         self._root = root
-        self._properties = properties
         self._on_violation = on_violation
         self._unplanned = unplanned
-        self._quiet = quiet
+        self._is_quiet = quiet
         self._personal = personal
-        self._key = key
         treatments = [pii.Treatment.of(prop.schema, prop.pii) for prop in properties.values()]
         self.is_personal = any(treatments)
         """Whether anything that is planned here is personal."""
@@ -76,7 +87,6 @@ class Rule:
         """Whether anything that is planned here is to be hashed."""
         self._planned: dict[str, _Planned] | None = None
         self._names = {fold(name): name for name in properties}
-        self.fast = FastPath(properties, key)
 
     def judge(self, raw: bytes, out: list[Violation]) -> tuple[bytes, bool]:
         """What to keep of a payload, and whether it is rejected; appends every violation."""
@@ -131,12 +141,12 @@ class Rule:
     def _check_unplanned(
         self, value: dict[str, Any], out: list[Violation], dropped: list[str]
     ) -> bool:
-        if self._quiet and self._unplanned != "drop":
+        if self._is_quiet and self._unplanned != "drop":
             return False
         unplanned = [name for name in value if name not in self._properties and name != UNFIT]
         if self._unplanned == "drop":
             dropped.extend(unplanned)
-        if self._quiet:
+        if self._is_quiet:
             return False
         for name in unplanned[: MAX_VIOLATIONS + 1]:
             known = self._names.get(fold(name))
