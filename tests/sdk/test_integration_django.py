@@ -227,12 +227,16 @@ async def test_a_request_that_cannot_be_read_goes_on(
     with configured(shop):
         assert DesirepathMiddleware(lambda _: answered)(unreadable) is answered
         assert await DesirepathMiddleware(later)(unreadable) is answered
+        half: Any = HttpResponse(HTML)
+        half.headers = None
+        assert DesirepathMiddleware(lambda _: half)(_request("/")) is half
         odd: Any = DesirepathMiddleware(lambda _: unreadable)
         request = HttpRequest()
         request.META.update(META)
         with pytest.raises(AttributeError):
             odd(request)
     assert "reading the request failed" in caplog.text
+    assert "the answer failed" in caplog.text
 
 
 def test_streams_keep_their_steps_and_know_the_visitor(shop: Seen) -> None:

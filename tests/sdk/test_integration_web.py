@@ -462,3 +462,13 @@ def test_a_tracker_that_raises_does_not_reach_the_app(caplog: pytest.LogCaptureF
         visit.finish(200, None)
     assert "the page view failed" in caplog.text
     assert "the request event failed" in caplog.text
+
+
+def test_a_failure_of_our_own_leaves_the_request_alone(
+    shop: Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a header that is no text would be."""
+    web = Web(shop.tracker, secret=SECRET)
+    broken: Any = 5
+    assert web.begin(request(user_agent=broken)) is None
+    assert "beginning the visit failed" in caplog.text

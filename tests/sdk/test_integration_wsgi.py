@@ -140,6 +140,38 @@ def test_the_old_write_is_the_servers_own(shop: Seen) -> None:
     assert client.written == [b"written"]
 
 
+def test_a_status_that_is_none_is_the_servers_affair(shop: Seen) -> None:
+    """No page view, no cookie; nobody is stopped from closing twice either."""
+
+    def app(asked: Any, start_response: Any) -> Iterator[bytes]:
+        html(start_response, "Fine")
+        yield b""
+
+    middleware = DesirepathMiddleware(app, shop.tracker, secret=SECRET, request_event="Served")
+    client = Client(middleware)
+    body = client.call()
+    assert list(body) == [b""]
+    body.close()
+    body.close()
+    assert client.starts == [("Fine", [("Content-Type", "text/html")], None)]
+    assert shop.pages() == []
+    assert shop.only("Served")
+
+
+def test_a_body_without_close(shop: Seen) -> None:
+    class Blocks:
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"a"])
+
+    def app(asked: Any, start_response: Any) -> Any:
+        html(start_response)
+        return Blocks()
+
+    body = Client(DesirepathMiddleware(app, shop.tracker, secret=SECRET)).call()
+    assert list(body) == [b"a"]
+    body.close()
+
+
 def test_an_app_that_starts_twice_is_one_page_view(shop: Seen) -> None:
     """It may, with the exception that came between; the cookie goes out with either head."""
 

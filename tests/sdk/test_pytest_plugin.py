@@ -13,6 +13,7 @@ import pytest
 from desirepath import Plan, Tracker
 from desirepath._pipeline import Pipeline
 from desirepath.testing import Tracked, _tap
+from desirepath.testing._coverage import PlanCoverage
 
 pytest_plugins = ["pytester"]
 
@@ -213,6 +214,32 @@ def test_the_events_of_a_file_are_not_the_tests(tracked: Tracked) -> None:
     assert tracked.events() == []
 
 
+def test_coverage_of_groups_and_of_what_no_plan_names(tmp_path: Path) -> None:
+    """A page view that is not planned is no forgotten event: plans need not plan it."""
+    plan = Plan.parse("plan: p\nversion: 1.0.0\ngroups: {name: string}\nevents: {A: {}}")
+    coverage = PlanCoverage(plan)
+
+    class Counting(Tracked):
+        captures = False
+
+        def saw(self, record: bytes, *_: Any) -> None:
+            coverage.see(record)
+
+    with (
+        _tap.listening(Counting()),
+        Tracker("http://127.0.0.1:9", queue_dir=tmp_path, exit_timeout_s=0) as tracker,
+    ):
+        tracker.page("Home")
+        tracker.group("g", {"name": "ACME"})
+        tracker.track("A")
+    assert [(row.name, row.seen) for row in coverage.rows()] == [("A", 1), ("group (traits)", 1)]
+    assert coverage.percent == 100.0
+    assert coverage.unplanned == set()
+    assert list(tmp_path.rglob("anonymous_id")), "who only listens changes nothing"
+    empty = PlanCoverage(Plan.parse("plan: p\nversion: 1.0.0\nevents: {}"))
+    assert empty.percent == 100.0
+
+
 def test_after_the_fixture_everything_is_as_before() -> None:
     """Also where listeners come and go inside each other."""
     before = dict(vars(Tracker)), dict(vars(Pipeline))
@@ -335,7 +362,14 @@ def test_plan_coverage_fails_under_a_share(project: pytest.Pytester) -> None:
     result = project.runpytest_inprocess("-q", "--plan-coverage=plan.yaml", under)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["FAIL: 70.0 % of the plan is below the 70.1 % asked for"])
-    project.makepyfile(test_shop="def test_nothing(): pass")
+    project.makepyfile(
+        test_shop="""
+        from desirepath import Tracker
+
+        def test_nothing(tracked):
+            Tracker(queue="memory").track("A")
+        """
+    )
     result = project.runpytest_inprocess("-q", "--plan-coverage", under)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["no tracker has a plan; name one: --plan-coverage=FILE"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote_plus, urlsplit, urlunsplit
 
@@ -138,6 +139,8 @@ def _cleaned(query: str, private: frozenset[str]) -> str:
 
 def campaign_of(query: str) -> dict[str, str]:
     """The `utm_...` of a query, by their names in Segment's specification."""
+    if "utm_" not in query:
+        return {}
     return {
         _CAMPAIGN[key]: value[:_MAX_CAMPAIGN_CHARS]
         for key, value in parse_qsl(query)
@@ -145,6 +148,7 @@ def campaign_of(query: str) -> dict[str, str]:
     }
 
 
+@lru_cache(maxsize=1_000)  # the search takes longer than all the rest of a request
 def is_robot(agent: str) -> bool:
     """Whether a user agent says that it is no person."""
     return _ROBOT.search(agent) is not None

@@ -180,7 +180,7 @@ class Web:
         try:
             return Visit(self, request)
         except Exception as error:
-            self.failed("reading the request", error)
+            self.failed("beginning the visit", error)
             return None
 
     def failed(self, where: str, error: Exception) -> None:
@@ -250,7 +250,7 @@ class Visit:
         stored, self._new = web.visitor(request, now_s)
         self._answers = web.answers(request)
         self._storable = self._answers.get(DEFAULT_PURPOSE, True) and (
-            web.robots or not is_robot(request.header("user-agent"))
+            web.robots or not is_robot(request.header("user-agent")[:_MAX_AGENT_CHARS])
         )
         self._person = person = _continued(
             stored if self._storable else new_visitor(now_s), request, now_s, web.session_timeout_s
