@@ -32,12 +32,14 @@ class Pace:
     """Exponential backoff with full jitter, Retry-After, and batches that shrink and grow.
 
     A batch that is too large (413) or malformed (400) is halved until it passes or a single event
-    is left, which is the one to blame; every success doubles the size again.
+    is left, which is the one to blame. Every success doubles the size again; close below a size
+    that was too large it grows slowly, or every other request would be refused.
     """
 
     def __init__(self, batch_events: int) -> None:
         self._batch_events = batch_events
         self._failures = 0
+        self._too_large = 2 * batch_events
         self.limit = batch_events
         self.delay_s = 0.0
         self.asked = False
@@ -48,13 +50,20 @@ class Pace:
         outcome = answer.outcome
         if outcome is Outcome.DELIVERED:
             self._failures = 0
-            self.limit = min(self._batch_events, self.limit * 2)
+            grown = self.limit * 2
+            if grown >= self._too_large:
+                grown = self.limit + max(1, self.limit // 16)
+            self.limit = min(self._batch_events, grown)
             return Step.DONE
         if outcome in (Outcome.TOO_LARGE, Outcome.MALFORMED):
             self._failures = 0
+            if outcome is Outcome.TOO_LARGE:
+                self._too_large = sent
             if sent > 1:
                 self.limit = sent // 2
                 return Step.SMALLER
+            # The event was to blame, not the size.
+            self._too_large = 2 * self._batch_events
             return Step.BURY
         first = _REFUSED_DELAY_S if outcome is Outcome.REFUSED else _FIRST_DELAY_S
         ceiling = min(_MAX_DELAY_S, first * 2.0 ** min(self._failures, 16))

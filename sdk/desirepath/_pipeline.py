@@ -36,8 +36,10 @@ class Pipeline:
         *,
         sent_at: bool = True,
         refused: Callable[[bytes], bool] | None = None,
+        after_fork: Callable[[], None] | None = None,
     ) -> None:
         self.settings = settings
+        self._after_fork = after_fork
         self.ledger = ledger
         folder = None
         if settings.queue == "disk":
@@ -113,6 +115,8 @@ class Pipeline:
         self.ledger.reset()
         self._finalized = False
         self._ended = self.closed
+        if self._after_fork is not None:
+            self._after_fork()
 
     def _trouble(self, text: str) -> None:
         self.ledger.say(("disk",), logging.WARNING, f"events wait in memory only: {text}")

@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from desirepath.errors import LogError, LogHeldError
+from desirepath.errors import LogError, LogFullError, LogHeldError
 from desirepath.journal import Journal, Position
 
 __all__ = ["Mark", "Queue", "Take", "destination_folder"]
@@ -111,21 +111,38 @@ class Queue:
         self._in_memory_bytes = 0
         self._remembered = 0
         self._recalled = 0
-        self.taken = 0
+        self._refused = 0
+        self._again = 0
+        self._appended = 0
 
     def put(self, record: bytes) -> bool:
-        """Keep one record; False where there is no room left anywhere."""
+        """Keep one record; False where there is no room left anywhere.
+
+        Without a lock of its own: the log has one, and this is paid by every event.
+        """
+        log = self._log
+        if log is not None and not self._disk_again_s:
+            try:
+                log.append(record)
+            except LogFullError as error:
+                self._trouble(error)
+            except LogError as error:
+                # Also where a signal handler or a finaliser runs inside our own `append`.
+                if not log.busy:
+                    self._trouble(error)
+            else:
+                return True
+        return self._put_slowly(record)
+
+    def _put_slowly(self, record: bytes) -> bool:
+        """The first record, and those that come while the disk refuses."""
         with self._lock:
-            self.taken += 1
             if self._inside:
-                # A signal handler or a finaliser that runs inside our own `append`.
                 return self._remember(record)
             self._inside = True
             try:
                 log = self._log or self._open()
-                if log is not None:
-                    if self._disk_again_s and time.monotonic() < self._disk_again_s:
-                        return self._remember(record)
+                if log is not None and time.monotonic() >= self._disk_again_s and not log.busy:
                     try:
                         log.append(record)
                     except LogError as error:
@@ -169,6 +186,13 @@ class Queue:
             for _ in take.records:
                 self._in_memory_bytes -= len(self._memory.popleft())
             self._recalled += len(take.records)
+
+    @property
+    def taken(self) -> int:
+        """How many records were put, kept or not."""
+        log = self._log
+        appended = self._appended if log is None else log.appended
+        return appended + self._remembered + self._refused - self._again
 
     @property
     def pending(self) -> int:
@@ -222,7 +246,7 @@ class Queue:
                 if refused(record):
                     purged += 1
                 elif self.put(record):
-                    self.taken -= 1
+                    self._again += 1
             self.done(take)
         self._drop_empty()
         return purged
@@ -270,6 +294,7 @@ class Queue:
             self._drop_empty()
             logs = [*self._adopted, self._log]
             self._adopted = []
+            self._appended = 0 if self._log is None else self._log.appended
             self._log = None
             self._folder = None
         for log in logs:
@@ -307,6 +332,7 @@ class Queue:
 
     def _remember(self, record: bytes) -> bool:
         if self._in_memory_bytes + len(record) > self._memory_bytes:
+            self._refused += 1
             return False
         self._memory.append(record)
         self._in_memory_bytes += len(record)

@@ -90,6 +90,12 @@ class Recorder:
         self._guarded = False
         self.guard()
 
+    def after_fork(self) -> None:
+        """In a forked child: a thread of the parent may have held a lock."""
+        self._consent.after_fork()
+        if self._sessions is not None:
+            self._sessions.after_fork()
+
     def guard(self) -> None:
         """Note whether any of the rarer features asks for a look at each event."""
         self._guarded = bool(
@@ -163,7 +169,10 @@ class Recorder:
                 raise ViolationError(event or kind, violations)
         if message_id is not None:
             new_id = _text(message_id)[1:-1]
-        who = b"" if user_id is None else b',"userId":' + _text(user_id)
+        who = b""
+        if user_id is not None:
+            plain = type(user_id) is str and user_id.isascii()
+            who = b',"userId":' + (_encode_text(user_id) if plain else _text(user_id))
         if anonymous_id is not None:
             who += b',"anonymousId":' + _text(anonymous_id)
         for key, value in extra:

@@ -22,8 +22,12 @@ class Sessions:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._lock = threading.Lock()
+        self.after_fork()
         self._people: OrderedDict[str, tuple[str, float]] = OrderedDict()
+
+    def after_fork(self) -> None:
+        """In a forked child: a thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
 
     def of(self, person: str) -> str:
         """The id of the session this event of `person` belongs to."""

@@ -36,8 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_queue_bytes: int = 512 << 20
     max_memory_bytes: int = 16 << 20
     max_event_bytes: int = 256 << 10
-    batch_events: int = 500
-    batch_bytes: int = 480_000
+    batch_events: int = 1000
+    batch_bytes: int = 900_000
     flush_interval_s: float = 1.0
     timeout_s: float = 10.0
     exit_timeout_s: float = 2.0

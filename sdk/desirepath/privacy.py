@@ -35,10 +35,14 @@ class Consent:
 
     def __init__(self, purposes: Mapping[str, str]) -> None:
         self._purposes = dict(purposes)
-        self._lock = threading.Lock()
+        self.after_fork()
         self._refused: frozenset[str] = frozenset()
         self.opted_out = False
         self._head = msgspec.json.Decoder(_Head)
+
+    def after_fork(self) -> None:
+        """In a forked child: a thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
 
     def set(self, answers: Mapping[str, bool]) -> None:
         """Note answers: purpose -> allowed."""

@@ -68,7 +68,7 @@ class Tracker:
     max_event_bytes
         Larger events are not taken. Default: 256 KiB.
     batch_events, batch_bytes
-        The most a request carries. Default: 500 events, 480,000 bytes before compression.
+        The most a request carries. Default: 1,000 events, 900,000 bytes before compression.
     flush_interval_s
         How long an event waits for others, in seconds. Default: 1.
     timeout_s
@@ -166,7 +166,12 @@ class Tracker:
             pii_key=pii_key,
             app_context=app_context or {},
         )
-        self._pipeline = Pipeline(settings, self._ledger, refused=self._consent.refuses_record)
+        self._pipeline = Pipeline(
+            settings,
+            self._ledger,
+            refused=self._consent.refuses_record,
+            after_fork=self._recorder.after_fork,
+        )
         self._anonymous_id: str | None = None
 
     # -- the six calls ---------------------------------------------------------------------------

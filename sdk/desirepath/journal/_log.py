@@ -31,7 +31,7 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Journal:
-    """A durable log in a folder of its own; make it with `Journal.open`."""
+    """A durable log in `folder`, which is its own; make it with `Journal.open`."""
 
     def __init__(
         self,
@@ -43,15 +43,19 @@ class Journal:
         segment_bytes: int,
         max_segment_age_s: float | None,
     ) -> None:
-        self._folder = folder
+        self.folder = folder
         self._files = files
         self._owner = lock
         self._max_bytes = max_bytes
         self._segment_bytes = segment_bytes
         self._max_segment_age_s = max_segment_age_s
-        self._lock = threading.Lock()
+        # Re-entrant for one case: a signal handler or a finaliser that runs in the middle of an
+        # append of its own thread is turned away by `_busy` instead of waiting for ever.
+        self._lock = threading.RLock()
+        self._busy = False
         self._sync_lock = threading.Lock()
         self._closed = False
+        self._appended = 0
         self._active: Segment | None = None
         self._reader = Reader(files)
         # The segment being read; what would be closed under the reader waits in `_retired`.
@@ -145,12 +149,15 @@ class Journal:
         ------
         LogFullError
             If the bound or the disk is full. Nothing was written.
+        LogError
+            If called from within itself, by a signal handler or a finaliser.
         """
         size = len(payload) + RECORD_OVERHEAD_BYTES
         with self._lock:
             segment = self._active
             if (
                 segment is None
+                or self._busy
                 or segment.file is None
                 or segment.end + size > segment.capacity
                 or self._pending_bytes + size > self._max_bytes
@@ -159,15 +166,18 @@ class Journal:
                 segment = self._room(size)
                 return self._put(segment, encode_record(payload, segment.seed), 1)
             # As `_room` and `_put`, without their calls: this is the SDK's hottest path.
-            data = encode_record(payload, segment.seed)
+            self._busy = True
             try:
-                segment.file.write(segment.end, data)
+                segment.file.write(segment.end, encode_record(payload, segment.seed))
+                segment.end += size
+                segment.records += 1
+                self._pending_bytes += size
+                self._pending_records += 1
+                self._appended += 1
             except OSError as error:
                 raise self._torn(segment, error) from error
-            segment.end += size
-            segment.records += 1
-            self._pending_bytes += size
-            self._pending_records += 1
+            finally:
+                self._busy = False
             return Position(segment.sequence, segment.end, segment.records)
 
     def append_many(self, payloads: Sequence[bytes]) -> Position:
@@ -207,7 +217,7 @@ class Journal:
                 try:
                     file.sync()
                     if not segment.named:
-                        self._files.sync_folder(self._folder)
+                        self._files.sync_folder(self.folder)
                 except OSError as error:
                     failure = failure or error
                     self._abandon(segment)
@@ -219,7 +229,7 @@ class Journal:
                         self._shut(segment)
             if failure is not None:
                 raise LogSyncError(
-                    f"the disk below {self._folder} failed to sync: {failure}",
+                    f"the disk below {self.folder} failed to sync: {failure}",
                     hint="what was appended since the last sync may be lost; check the disk",
                 ) from failure
             return end
@@ -298,7 +308,7 @@ class Journal:
         try:
             self._note.note(position, durable=durable or bool(done))
         except OSError as error:
-            raise LogSyncError(f"cannot note progress in {self._folder}: {error}") from error
+            raise LogSyncError(f"cannot note progress in {self.folder}: {error}") from error
         with self._lock:
             for segment in done:
                 self._remove(segment)
@@ -315,6 +325,16 @@ class Journal:
             return self._end()
 
     @property
+    def busy(self) -> bool:
+        """Whether an append is under way: asked by who may be running in the middle of one."""
+        return self._busy
+
+    @property
+    def appended(self) -> int:
+        """Records appended through this object."""
+        return self._appended
+
+    @property
     def pending_records(self) -> int:
         """Records that are not acknowledged."""
         return self._pending_records
@@ -328,11 +348,6 @@ class Journal:
     def damaged(self) -> int:
         """Stretches of damaged bytes that were set aside since the log was opened."""
         return self._reader.damaged
-
-    @property
-    def folder(self) -> Path:
-        """Where it is."""
-        return self._folder
 
     def close(self) -> None:
         """Seal, sync and give the folder to whoever opens it next. Closing twice is no mistake.
@@ -375,14 +390,15 @@ class Journal:
             if not waiting:
                 with contextlib.suppress(OSError):
                     for name in ("cursor", "cursor.new", "lock"):
-                        self._files.unlink(self._folder / name)
-                    self._files.remove_folder(self._folder)
+                        self._files.unlink(self.folder / name)
+                    self._files.remove_folder(self.folder)
             self._owner.release()
 
     def forget(self) -> None:
         """In a forked child: drop the copies of the parent's files, touching nothing of them."""
         # The locks may have been held by a thread that does not exist in this process.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._busy = False
         self._sync_lock = threading.Lock()
         self._closed = True
         self._close_files()
@@ -404,13 +420,18 @@ class Journal:
 
     def _open_or_raise(self) -> None:
         if self._closed:
-            raise LogError(f"the log in {self._folder} is closed")
+            raise LogError(f"the log in {self.folder} is closed")
 
     def _room(self, size: int) -> Segment:
         self._open_or_raise()
+        if self._busy:
+            raise LogError(
+                "append was called from within append",
+                hint="by a signal handler or a finaliser; try again after it",
+            )
         if self._pending_bytes + size > self._max_bytes:
             raise LogFullError(
-                f"{self._folder} holds {self._pending_bytes:,} of {self._max_bytes:,} bytes",
+                f"{self.folder} holds {self._pending_bytes:,} of {self._max_bytes:,} bytes",
                 hint="raise the bound, or see why nothing is taken out",
             )
         segment = self._active
@@ -430,14 +451,18 @@ class Journal:
         file = segment.file
         if file is None:
             raise LogError(f"{segment.path} is not open")
+        self._busy = True
         try:
             file.write(segment.end, data)
+            segment.end += len(data)
+            segment.records += records
+            self._pending_bytes += len(data)
+            self._pending_records += records
+            self._appended += records
         except OSError as error:
             raise self._torn(segment, error) from error
-        segment.end += len(data)
-        segment.records += records
-        self._pending_bytes += len(data)
-        self._pending_records += records
+        finally:
+            self._busy = False
         return segment.behind()
 
     def _torn(self, segment: Segment, error: OSError) -> LogError:
@@ -448,7 +473,7 @@ class Journal:
 
     def _begin(self, size: int) -> Segment:
         sequence = self._next_sequence
-        path = self._folder / f"{sequence:016x}.log"
+        path = self.folder / f"{sequence:016x}.log"
         capacity = max(self._segment_bytes, HEADER_BYTES + size)
         header = encode_header(sequence, time.time_ns() // 1_000_000)
         try:
