@@ -13,7 +13,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-__all__ = ["to_yaml"]
+from desirepath.errors import PlanError
+from desirepath.plan.keywords import check_name
+from desirepath.plan.model import Place
+
+__all__ = ["nameable", "to_yaml"]
 
 _LINE_WIDTH: Final = 96
 
@@ -27,6 +31,15 @@ _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\
 _UNPRINTABLE: Final = re.compile(
     '[\\\\"\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]'
 )
+
+
+def nameable(name: str, *, top: bool = False) -> bool:
+    """Whether a plan can hold this name; `top`: of a property itself, not inside its value."""
+    try:
+        check_name(name, Place("", 1, 1))
+    except PlanError:
+        return False
+    return name != "<<" and not (top and name.startswith("$"))
 
 
 def to_yaml(

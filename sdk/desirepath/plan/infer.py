@@ -19,12 +19,10 @@ from typing import Any, Final
 
 import msgspec
 
-from desirepath.errors import InputError, PlanError
+from desirepath.errors import InputError
 from desirepath.plan import personal
-from desirepath.plan.emit import to_yaml
+from desirepath.plan.emit import nameable, to_yaml
 from desirepath.plan.flat import json_type
-from desirepath.plan.keywords import check_name
-from desirepath.plan.model import Place
 from desirepath.plan.reader import MAX_BYTES
 from desirepath.plan.records import Call, Skipped, read_calls
 
@@ -162,7 +160,7 @@ class _Gathered:
             if len(self.skipped) < _KEPT_SKIPS:
                 self.skipped.append(record)
             return
-        if record.event and not _plannable(record.event):
+        if record.event and not nameable(record.event):
             self.add(Skipped(record.place, f"a name no plan can hold: {record.event[:60]!r}"))
             return
         self.calls += 1
@@ -203,7 +201,7 @@ class _Gathered:
             "every event a description and an owner, and tighten what you know better.",
         )
         if any(
-            shape.fields is None or not all(_plannable(key, nested=False) for key in shape.fields)
+            shape.fields is None or not all(nameable(key, top=True) for key in shape.fields)
             for shape in (self.sections["traits"], self.sections["groups"])
         ):
             plan["defaults"] = {"unplanned_properties": "accept"}
@@ -304,7 +302,7 @@ def _properties(
 ) -> dict[str, Any]:
     properties = {}
     for name, field in (shape.fields or {}).items():
-        if not _plannable(name, nested=shape.depth > 0):
+        if not nameable(name, top=shape.depth == 0):
             continue
         schema = _schema(field, f"{pointer}/{_escape(name)}", name, flags)
         always = field.seen == shape.objects >= _MIN_SEEN
@@ -331,14 +329,6 @@ def _schema(field: _Shape, pointer: str, name: str, flags: list[Personal]) -> di
     if flag is None and field.items is not None and field.items.seen:
         schema["items"] = _schema(field.items, f"{pointer}/items", "", flags)
     return schema
-
-
-def _plannable(name: str, *, nested: bool = True) -> bool:
-    try:
-        check_name(name, Place("", 1, 1))
-    except PlanError:
-        return False
-    return name != "<<" and (nested or not name.startswith("$"))
 
 
 def _types(field: _Shape) -> str | list[str]:

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from desirepath.commands.plan.output import plural, print_json, write_text
+from desirepath.errors import InputError, PlanError
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -29,8 +30,13 @@ def run(args: argparse.Namespace) -> int:
 
     imported = import_plan(args.files, format=args.format, name=args.name)
     text = text_of(imported, ", ".join(args.files))
-    # What cannot be loaded must not be handed out as a plan.
-    plan = Plan.parse(text, args.output or "<imported>")
+    try:
+        plan = Plan.parse(text, "<imported>")
+    except PlanError as error:
+        # What cannot be loaded must not be handed out as a plan.
+        raise InputError(
+            f"{args.files[0]} gives a plan with a mistake: {error}", hint=error.hint
+        ) from error
     if args.json:
         if args.output is not None:
             write_text(text, args.output)

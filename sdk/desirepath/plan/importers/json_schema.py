@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from desirepath.plan.emit import nameable
 from desirepath.plan.importers.translate import Imported, Translator, slug
 
 __all__ = ["convert", "recognise"]
@@ -32,6 +33,9 @@ def convert(documents: Sequence[tuple[str, Any]], name: str | None = None) -> Im
             translator.note(path, "not the JSON Schema of an object, left out")
             continue
         title, schema = _subject(path, document)
+        if not nameable(title):
+            translator.note(path, f"the event {title!r} has no name a plan can hold")
+            continue
         if title in events:
             translator.note(path, f"the event {title!r} again; the first file counts")
             continue
@@ -41,12 +45,9 @@ def convert(documents: Sequence[tuple[str, Any]], name: str | None = None) -> Im
             event["description"] = description.strip()
         if document.get("deprecated") is True:
             event["status"] = "deprecated"
-        closed = schema.get("additionalProperties") is False
+        properties, closed = translator.properties(schema, title, document)
         if not closed:
             event["unplanned_properties"] = "accept"
-        if isinstance(schema.get("additionalProperties"), Mapping):
-            translator.note(title, "`additionalProperties` with a schema")
-        properties = translator.properties(schema, title, document)
         if properties:
             event["properties"] = properties
         events[title] = event

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from desirepath.errors import InputError
 from desirepath.event import PAGE_EVENT, SCREEN_EVENT
+from desirepath.plan.emit import nameable
 from desirepath.plan.importers.translate import Imported, Translator, required, slug
 
 __all__ = ["convert", "recognise"]
@@ -118,12 +119,13 @@ class _Conversion:
             for key in section.split(".") if section else ("properties",):
                 part = _mapping(_mapping(part.get("properties")).get(key))
             name = str(event.get("name") or event.get("eventType") or "")
+            properties, closed = self.translator.properties(part, name, rules)
             self._place(
                 kind=str(event.get("eventType") or "track"),
                 name=name,
                 description=event.get("description"),
-                properties=self.translator.properties(part, name, rules),
-                closed=part.get("additionalProperties") is False,
+                properties=properties,
+                closed=closed,
                 section=section,
             )
 
@@ -144,6 +146,10 @@ class _Conversion:
         if isinstance(section, str) and section.endswith("traits"):
             self.translator.note(name, "rules on traits for this event alone")
             return
+        name = _PAGES.get(kind, name)
+        if not nameable(name):
+            self.translator.note(f"the event {name!r}", "it has no name a plan can hold")
+            return
         event: dict[str, Any] = {}
         if isinstance(description, str) and description.strip():
             event["description"] = description.strip()
@@ -151,7 +157,7 @@ class _Conversion:
             event["unplanned_properties"] = "accept"
         if properties:
             event["properties"] = properties
-        self.events[_PAGES.get(kind, name)] = event
+        self.events[name] = event
 
     def _fields(self, fields: Sequence[Mapping[str, Any]], where: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -162,6 +168,9 @@ class _Conversion:
                 self.translator.note(where, f"the property {reference!r}, in none of the files")
                 continue
             name = str(known.get("name") or known["id"])
+            if not nameable(name, top=True):
+                self.translator.note(where, f"the property {name!r}, which no plan can name")
+                continue
             schema = self._property(known, f"{where}.{name}")
             nested = self._fields(_list(field.get("properties")), f"{where}.{name}")
             if nested:

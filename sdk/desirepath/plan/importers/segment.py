@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from desirepath.event import PAGE_EVENT, SCREEN_EVENT
+from desirepath.plan.emit import nameable
 from desirepath.plan.importers.translate import Imported, Translator, slug
 
 __all__ = ["convert", "recognise"]
@@ -100,8 +101,8 @@ class _Conversion:
                 self._section(section, _part(schema, part), schema)
         elif kind in ("TRACK", "PAGE", "SCREEN"):
             name = {"PAGE": PAGE_EVENT, "SCREEN": SCREEN_EVENT}.get(kind, key)
-            if not name:
-                self.translator.note("a track rule", "it names no event")
+            if not nameable(name):
+                self.translator.note(f"a track rule {name!r}", "it has no name a plan can hold")
                 return
             self._event(name, rule, schema)
         else:
@@ -116,9 +117,9 @@ class _Conversion:
         retired = str(rule.get("deprecatedAt") or _NEVER)
         if not retired.startswith(_NEVER):
             event["status"] = "deprecated"
-        if part.get("additionalProperties") is False:
+        properties, closed = self.translator.properties(part, name, schema)
+        if closed:
             event["unplanned_properties"] = "reject"
-        properties = self.translator.properties(part, name, schema)
         if properties:
             event["properties"] = properties
         for other in ("context", "traits"):
@@ -127,7 +128,7 @@ class _Conversion:
         self.events[name] = event
 
     def _section(self, section: str, part: Mapping[str, Any], root: Mapping[str, Any]) -> None:
-        found = self.translator.properties(part, section, root)
+        found, _ = self.translator.properties(part, section, root)
         self.sections[section].update(found)
 
     def finish(self, name: str) -> Imported:

@@ -2,7 +2,9 @@
 
 Keywords that mean the same are taken as they are, older spellings are rewritten (tuple `items`,
 boolean `exclusiveMinimum`, `dependencies`, `definitions`), and what a plan cannot say is left out
-with a note. Leaving a keyword out only ever admits more; a keyword is never guessed.
+with a note. The result admits whatever the original does: leaving something out admits more,
+except below `not`, `if` and `oneOf` and beside `additionalProperties`, where it would admit less;
+there the whole keyword goes.
 """
 
 from __future__ import annotations
@@ -13,23 +15,28 @@ from typing import Any, Final
 
 import msgspec
 
+from desirepath.plan.emit import nameable
+from desirepath.plan.formats import FORMATS
+from desirepath.plan.keywords import TYPES
 from desirepath.plan.regex import PatternError, compile_pattern
 
 __all__ = ["Imported", "Translator", "required", "slug"]
 
 _SAME: Final = frozenset(
-    {"type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
-    | {"multipleOf", "minLength", "maxLength", "pattern", "format", "minItems", "maxItems"}
-    | {"uniqueItems", "required", "minProperties", "maxProperties", "dependentRequired"}
+    {"enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "format"}
+    | {"multipleOf", "minLength", "maxLength", "pattern", "minItems", "maxItems", "uniqueItems"}
+    | {"required", "minProperties", "maxProperties", "dependentRequired"}
 )
-_SCHEMAS: Final = frozenset({"not", "if", "then", "else", "additionalProperties", "items"})
-_LISTS: Final = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
+_LISTS: Final = frozenset({"anyOf", "allOf", "prefixItems"})
 _SILENT: Final = frozenset(
     {"$schema", "$id", "id", "$comment", "title", "description", "default", "examples", "labels"}
     | {"definitions", "$defs", "eventMetadata", "readOnly", "writeOnly", "deprecated", "tags"}
 )
 """Annotations; nothing is lost to a check without them."""
-_FORMATS: Final = frozenset({"date-time", "date", "time", "email", "uri", "uuid", "ipv4", "ipv6"})
+_HANDLED: Final = frozenset(
+    {"type", "nullable", "properties", "additionalProperties", "dependencies", "items"}
+    | {"additionalItems", "oneOf", "not", "if", "then", "else", *_LISTS}
+)
 _REF: Final = re.compile(r"#/(?:definitions|\$defs)/([^/]+)")
 
 
@@ -58,49 +65,65 @@ class Translator:
     def __init__(self) -> None:
         self.types: dict[str, Any] = {}
         self.notes: list[str] = []
-        self._open: list[str] = []
+        self._losses = 0
+        self._open: list[tuple[int, str]] = []
+        self._done: dict[tuple[int, str], tuple[str, bool]] = {}
 
     def note(self, where: str, text: str) -> None:
         """Tell that something did not come along."""
+        self._losses += 1
         line = f"{where}: {text}"
         if line not in self.notes:
             self.notes.append(line)
 
     def properties(
         self, schema: Mapping[str, Any], where: str, root: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """The properties of an object schema, each with `required: true` where it is.
+    ) -> tuple[dict[str, Any], bool]:
+        """The properties of an object schema, and whether it admits no others.
+
+        Each is marked `required: true` where it is.
 
         Parameters
         ----------
         schema
-            An object schema: `properties`, `required`.
+            An object schema: `properties`, `required`, `additionalProperties`.
         where
             What to call it in notes.
         root
             The document in which `$ref` is looked up.
         """
-        found = self._properties(schema, where, root)
-        for keyword in schema:
-            if keyword not in ("type", "properties", "required", "additionalProperties", *_SILENT):
+        closed = schema.get("additionalProperties") is False
+        found = {}
+        for name, translated in self._properties(schema, where, root).items():
+            if nameable(name, top=True):
+                found[name] = translated
+            else:
+                self.note(where, f"the property {name!r}, which no plan can name")
+                closed = False
+        for keyword, value in schema.items():
+            if keyword in ("type", "properties", "required", *_SILENT):
+                continue
+            if keyword != "additionalProperties" or not isinstance(value, bool):
                 self.note(where, f"`{keyword}` over several properties")
-        return found
+        return found, closed and "patternProperties" not in schema
 
     def _properties(
         self, schema: Mapping[str, Any], where: str, root: Mapping[str, Any]
     ) -> dict[str, Any]:
+        declared = _mapping(schema.get("properties"))
         listed = schema.get("required")
-        names = dict.fromkeys(listed) if isinstance(listed, list) else {}
+        names = listed if isinstance(listed, list) else []
         found: dict[str, Any] = {}
-        for name, inner in _mapping(schema.get("properties")).items():
+        for name, inner in declared.items():
+            # Draft 3 said `required: true` on the property, as a plan does.
+            flagged = isinstance(inner, Mapping) and inner.get("required") is True
             translated = self.schema(inner, f"{where}.{name}", root)
-            if isinstance(translated, dict) and name in names:
-                translated = required(translated)
-            found[name] = translated
-            if isinstance(translated, dict) and _short(translated):
-                found[name] = translated["type"]
+            found[name] = _marked(translated, name in names or flagged)
         for name in names:
-            found.setdefault(name, {"required": True})
+            if name not in declared:
+                rest = schema.get("additionalProperties", True)
+                rest = True if "patternProperties" in schema else rest
+                found[name] = _marked(self.schema(rest, f"{where}.{name}", root), True)
         return found
 
     def schema(self, schema: Any, where: str, root: Mapping[str, Any]) -> dict[str, Any] | bool:
@@ -110,59 +133,115 @@ class Translator:
         if "$ref" in schema:
             return self._reference(schema, where, root)
         found: dict[str, Any] = {}
+        self._type(found, schema, where)
+        self._object(found, schema, where, root)
+        self._array(found, schema, where, root)
+        self._logic(found, schema, where, root)
         for keyword, value in schema.items():
-            self._keyword(found, keyword, value, schema, where, root)
+            if keyword in _SAME:
+                self._same(found, keyword, value, schema, where)
+            elif keyword not in _HANDLED and keyword not in _SILENT:
+                self.note(where, f"`{keyword}`")
         text = schema.get("description") or schema.get("title")
         if isinstance(text, str) and text.strip():
             found["description"] = text.strip()
         return found
 
-    def _keyword(
-        self,
-        found: dict[str, Any],
-        keyword: str,
-        value: Any,
-        schema: Mapping[str, Any],
-        where: str,
-        root: Mapping[str, Any],
+    def _type(self, found: dict[str, Any], schema: Mapping[str, Any], where: str) -> None:
+        given = schema.get("type")
+        if given is None or given in ("any", []):
+            return
+        types = [given] if isinstance(given, str) else given
+        if not isinstance(types, list) or not all(one in TYPES for one in types):
+            self.note(where, f"the type {given!r}")
+            return
+        if schema.get("nullable") is True and "null" not in types:  # OpenAPI's way to say it
+            types = [*types, "null"]
+        types = list(dict.fromkeys(types))
+        found["type"] = types[0] if len(types) == 1 else types
+
+    def _same(
+        self, found: dict[str, Any], keyword: str, value: Any, schema: Mapping[str, Any], where: str
     ) -> None:
         if keyword in ("exclusiveMinimum", "exclusiveMaximum") and isinstance(value, bool):
             # Draft 4: a flag beside `minimum`, which then is the bound itself.
             bound = schema.get("minimum" if keyword == "exclusiveMinimum" else "maximum")
             if value and bound is not None:
                 found[keyword] = bound
-        elif keyword == "type" and (value == "any" or value == []):
-            pass
-        elif keyword == "format" and value not in _FORMATS:
+        elif keyword == "format" and value not in FORMATS:
             self.note(where, f"the format {value!r}")
         elif keyword == "pattern" and not _compiles(value):
             self.note(where, f"the pattern {value!r}")
-        elif keyword == "required" and schema.get("properties"):
-            pass
-        elif keyword in _SAME:
-            if value != [] and not (keyword == "uniqueItems" and value is False):
-                found[keyword] = value
-        elif keyword == "items" and isinstance(value, list):
-            found["prefixItems"] = [self.schema(item, where, root) for item in value]
-        elif keyword == "additionalItems":
-            if isinstance(schema.get("items"), list):
-                found["items"] = self.schema(value, where, root)
-        elif keyword in _SCHEMAS:
-            found[keyword] = self.schema(value, f"{where}.{keyword}", root)
-        elif keyword in _LISTS and isinstance(value, list) and value:
-            found[keyword] = [self.schema(item, f"{where}.{keyword}", root) for item in value]
-        elif keyword == "properties" and isinstance(value, Mapping):
-            # `required` goes to the properties themselves: the key is taken by the property's own.
-            if value:
-                found["properties"] = self._properties(schema, where, root)
-        elif keyword == "dependencies" and isinstance(value, Mapping):
-            lists = {name: names for name, names in value.items() if isinstance(names, list)}
-            if lists:
-                found["dependentRequired"] = lists
-            if len(lists) < len(value):
-                self.note(where, "`dependencies` on schemas")
-        elif keyword not in _SILENT:
-            self.note(where, f"`{keyword}`")
+        elif keyword == "required" and ("properties" in found or not isinstance(value, list)):
+            pass  # it went to the properties themselves
+        elif value != [] and not (keyword == "uniqueItems" and value is False):
+            found[keyword] = value
+
+    def _object(
+        self, found: dict[str, Any], schema: Mapping[str, Any], where: str, root: Mapping[str, Any]
+    ) -> None:
+        lost = False
+        if schema.get("properties"):
+            found["properties"] = {}
+            for name, translated in self._properties(schema, where, root).items():
+                if nameable(name):
+                    found["properties"][name] = translated
+                else:
+                    self.note(where, f"the property {name!r}, which no plan can name")
+                    lost = True
+        if "additionalProperties" in schema:
+            if lost or "patternProperties" in schema:
+                self.note(where, "`additionalProperties`")
+            else:
+                rest = schema["additionalProperties"]
+                found["additionalProperties"] = self.schema(rest, f"{where}.*", root)
+        dependencies = _mapping(schema.get("dependencies"))
+        lists = {name: names for name, names in dependencies.items() if isinstance(names, list)}
+        if lists:
+            found["dependentRequired"] = lists
+        if len(lists) < len(dependencies):
+            self.note(where, "`dependencies` on schemas")
+
+    def _array(
+        self, found: dict[str, Any], schema: Mapping[str, Any], where: str, root: Mapping[str, Any]
+    ) -> None:
+        items = schema.get("items")
+        if isinstance(items, list):
+            if items:
+                found["prefixItems"] = [self.schema(item, where, root) for item in items]
+            if "additionalItems" in schema:
+                found["items"] = self.schema(schema["additionalItems"], f"{where}[]", root)
+        elif items is not None:
+            found["items"] = self.schema(items, f"{where}[]", root)
+
+    def _logic(
+        self, found: dict[str, Any], schema: Mapping[str, Any], where: str, root: Mapping[str, Any]
+    ) -> None:
+        for keyword in _LISTS & schema.keys():
+            branches = schema[keyword]
+            if isinstance(branches, list) and branches:
+                found[keyword] = [self.schema(one, where, root) for one in branches]
+        before = self._losses
+        if isinstance(schema.get("oneOf"), list) and schema["oneOf"]:
+            branches = [self.schema(one, where, root) for one in schema["oneOf"]]
+            # Of branches that admit more, two may hold at once: then one of them is enough.
+            keyword = "oneOf" if self._losses == before else "anyOf"
+            if keyword in found:
+                self.note(where, "`oneOf`")
+            else:
+                found[keyword] = branches
+        for keyword, others in (("not", ()), ("if", ("then", "else"))):
+            if keyword not in schema:
+                continue
+            before = self._losses
+            condition = self.schema(schema[keyword], where, root)
+            if self._losses > before:
+                self.note(where, f"`{keyword}`")
+                continue
+            found[keyword] = condition
+            for other in others:
+                if other in schema:
+                    found[other] = self.schema(schema[other], where, root)
 
     def _reference(
         self, schema: Mapping[str, Any], where: str, root: Mapping[str, Any]
@@ -174,14 +253,19 @@ class Translator:
         if target is None:
             self.note(where, f"the reference {reference!r}, which is not in the file")
             return {}
-        name = slug(key)
-        if name in self._open:
+        identity = (id(root), key)
+        if identity in self._open:
             self.note(where, f"the reference {reference!r} to itself")
             return {}
-        self._open.append(name)
-        translated = self.schema(target, key, root)
-        self._open.pop()
-        found: dict[str, Any] = {"$ref": self.add_type(name, translated)}
+        if identity not in self._done:
+            self._open.append(identity)
+            before = self._losses
+            name = self.add_type(slug(key), self.schema(target, key, root))
+            self._done[identity] = (name, self._losses > before)
+            self._open.pop()
+        name, lossy = self._done[identity]
+        self._losses += lossy
+        found: dict[str, Any] = {"$ref": name}
         if isinstance(schema.get("description"), str):
             found["description"] = schema["description"]
         beside = schema.keys() - _SILENT - {"$ref"}
@@ -200,12 +284,17 @@ class Translator:
         return name
 
 
+def _marked(schema: dict[str, Any] | bool, needed: bool) -> Any:
+    """A property as it is written: required where it is, its type alone where that is all."""
+    if needed:
+        return required(schema if isinstance(schema, dict) else {"not": {}})
+    if isinstance(schema, dict) and list(schema) == ["type"] and isinstance(schema["type"], str):
+        return schema["type"]
+    return schema
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _short(schema: Mapping[str, Any]) -> bool:
-    return list(schema) == ["type"] and isinstance(schema["type"], str)
 
 
 def _compiles(pattern: Any) -> bool:
