@@ -168,7 +168,7 @@ WITH
     {_DAY_MS} AS day_ms,
     pieces AS (
         SELECT
-            person_id,
+            person,
             -- Every cut-off and every window's far end starts a piece of its own.
             roundDown(age_exact, {bind(_boundaries(spec, days), "Array(Int32)")}) AS age,
             uniqExact(age_exact) AS days,
@@ -180,25 +180,25 @@ WITH
             {_lines(pieces, 12)}
         FROM (
             SELECT
-                person_id,
+                person,
                 toUnixTimestamp64Milli(timestamp) AS ms,
                 toInt32(intDiv(end_ms - 1 - ms, day_ms)) AS age_exact,
                 {_lines(extra, 16)}
             FROM resolved_events
             WHERE timestamp < fromUnixTimestamp64Milli(end_ms, 'UTC') AND {BEHAVIOUR}
         )
-        GROUP BY person_id, age
+        GROUP BY person, age
     )
 SELECT
-    person_id,
+    person,
     k,
     (end_ms - k * day_ms - max(last_ms)) / day_ms AS recency_days,
     {_lines(columns, 4)}
 FROM (SELECT *, arrayJoin({bind(list(days), "Array(Int32)")}) AS k FROM pieces)
 WHERE age >= k
-GROUP BY person_id, k
+GROUP BY person, k
 HAVING {" AND ".join(population)}
-ORDER BY k, person_id"""  # noqa: S608 (every value and name is bound)
+ORDER BY k, person"""  # noqa: S608 (every value and name is bound)
     return statement.sql(text.strip(), _LIMITS)
 
 
@@ -221,7 +221,7 @@ def first_touch_sql(inventory: Inventory, end: datetime, days: Sequence[int]) ->
     text = f"""
 WITH {end_ms} AS end_ms
 SELECT
-    person_id,
+    person,
     k,
     {_lines(columns, 4)}
 FROM (
@@ -231,22 +231,22 @@ FROM (
         end_ms - k * {_DAY_MS} AS cutoff_ms
     FROM (
         SELECT
-            person_id,
+            person,
             min(ms) AS first_ms,
             {_lines(firsts, 12)}
         FROM (
             SELECT
-                person_id,
+                person,
                 toUnixTimestamp64Milli(timestamp) AS ms,
                 {_lines([f"{value} AS v{n}" for n, value in enumerate(values)], 16)}
             FROM resolved_events
             WHERE timestamp < fromUnixTimestamp64Milli(end_ms, 'UTC') AND {BEHAVIOUR}
         )
-        GROUP BY person_id
+        GROUP BY person
     )
 )
 WHERE first_ms < cutoff_ms
-ORDER BY k, person_id"""  # noqa: S608 (every value and name is bound)
+ORDER BY k, person"""  # noqa: S608 (every value and name is bound)
     return statement.sql(text.strip(), _LIMITS)
 
 
@@ -267,12 +267,12 @@ def traits_sql(inventory: Inventory, end: datetime, days: Sequence[int]) -> Sql 
     text = f"""
 WITH {end_ms} AS end_ms
 SELECT
-    person_id,
+    person,
     k,
     {_lines(columns, 4)}
 FROM (
     SELECT
-        person_id,
+        person,
         toUnixTimestamp64Milli(timestamp) AS ms,
         arrayJoin({bind(list(days), "Array(Int32)")}) AS k,
         {_lines(raw, 8)}
@@ -280,8 +280,8 @@ FROM (
     WHERE kind = 'identify' AND timestamp < fromUnixTimestamp64Milli(end_ms, 'UTC')
 )
 WHERE ms < end_ms - k * {_DAY_MS}
-GROUP BY person_id, k
-ORDER BY k, person_id"""  # noqa: S608 (every value and name is bound)
+GROUP BY person, k
+ORDER BY k, person"""  # noqa: S608 (every value and name is bound)
     return statement.sql(text.strip(), _LIMITS)
 
 
@@ -293,10 +293,10 @@ def labels_sql(spec: Propensity, end: datetime, days: Sequence[int]) -> Sql:
     horizon_ms = int(spec.horizon_length.total_seconds() * 1000)
     text = f"""
 WITH {end_ms} AS end_ms
-SELECT DISTINCT person_id, k
+SELECT DISTINCT person, k
 FROM (
     SELECT
-        person_id,
+        person,
         toUnixTimestamp64Milli(timestamp) AS ms,
         arrayJoin({bind(list(days), "Array(Int32)")}) AS k,
         end_ms - k * {_DAY_MS} AS cutoff_ms
@@ -304,7 +304,7 @@ FROM (
     WHERE event = {bind(spec.outcome, "String")} AND {_fits(spec, statement)}
 )
 WHERE ms >= cutoff_ms AND ms < cutoff_ms + {bind(horizon_ms, "Int64")}
-ORDER BY k, person_id"""  # noqa: S608 (every value and name is bound)
+ORDER BY k, person"""  # noqa: S608 (every value and name is bound)
     return statement.sql(text.strip(), _LIMITS)
 
 

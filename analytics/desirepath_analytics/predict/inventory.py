@@ -7,22 +7,21 @@ is anything with many different texts (an id, an address).
 
 from __future__ import annotations
 
-from datetime import datetime
-from functools import cache
-from importlib.resources import files
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from desirepath.errors import NotEstimable, QueryError
 from desirepath_analytics.names import did_you_mean
 from desirepath_analytics.predict.features import Inventory
 from desirepath_analytics.predict.spec import Propensity
+from desirepath_analytics.predict.sql import sql_text
 from desirepath_collector.warehouse import Sql
 
 if TYPE_CHECKING:
     from desirepath.plan import Plan
     from desirepath_collector.warehouse import Warehouse
 
-__all__ = ["bounds", "take_inventory"]
+__all__ = ["bounds", "joined_later", "take_inventory"]
 
 _MAX_EVENTS: Final = 16
 _MAX_NUMBERS: Final = 12
@@ -45,7 +44,7 @@ def bounds(warehouse: Warehouse, now: datetime) -> tuple[datetime, datetime]:
     NotEstimable
         If there is no event.
     """
-    sql = Sql(_text("bounds"), {"now_ms": round(now.timestamp() * 1000)})
+    sql = Sql(sql_text("bounds"), {"now_ms": round(now.timestamp() * 1000)})
     row = warehouse.query(sql).to_pylist()[0]
     if not row["events"]:
         raise NotEstimable("there are no events", hint="send some first: desirepath send FILE")
@@ -53,6 +52,16 @@ def bounds(warehouse: Warehouse, now: datetime) -> tuple[datetime, datetime]:
         datetime.fromtimestamp(row["first_ms"] / 1000, now.tzinfo),
         datetime.fromtimestamp(row["last_ms"] / 1000, now.tzinfo),
     )
+
+
+def joined_later(warehouse: Warehouse, spec: Propensity, cutoff: datetime) -> int:
+    """How many persons were, at the cut-off, not yet known to be one person."""
+    active = cutoff - timedelta(days=spec.active_days)
+    params = {
+        "cutoff_ms": round(cutoff.timestamp() * 1000),
+        "active_ms": round(active.timestamp() * 1000),
+    }
+    return int(warehouse.query(Sql(sql_text("joined"), params))["persons"][0].as_py())
 
 
 def take_inventory(
@@ -68,7 +77,7 @@ def take_inventory(
         If an event the question names never happened before `end`.
     """
     end_ms = round(end.timestamp() * 1000)
-    found = warehouse.query(Sql(_text("events"), {"end_ms": end_ms, "most": 1000})).to_pylist()
+    found = warehouse.query(Sql(sql_text("events"), {"end_ms": end_ms, "most": 1000})).to_pylist()
     if not found:
         raise NotEstimable(f"there are no events before {end:%Y-%m-%d %H:%M}")
     seen = {row["event"]: row["times"] for row in found}
@@ -84,7 +93,7 @@ def take_inventory(
     times = sum(row["times"] for row in found)
     stride = max(1, times // _SAMPLED_EVENTS)
     params = {"end_ms": end_ms, "events": list(events), "stride": stride}
-    keys = warehouse.query(Sql(_text("keys"), params)).to_pylist()
+    keys = warehouse.query(Sql(sql_text("keys"), params)).to_pylist()
     everyone = max((row["persons"] for row in keys), default=0)
     usual = [row for row in keys if row["persons"] >= _MIN_COVERAGE * everyone]
     return Inventory(
@@ -138,8 +147,3 @@ def _is_numeric(row: dict[str, Any]) -> bool:
 
 def _personal(planned: Any) -> bool:
     return planned is not None and planned.pii is not None
-
-
-@cache
-def _text(name: str) -> str:
-    return (files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")

@@ -26,11 +26,13 @@ from desirepath_analytics.predict.features import (
     traits_sql,
 )
 from desirepath_analytics.predict.spec import Propensity
+from desirepath_analytics.predict.sql import sql_text
+from desirepath_collector.warehouse import Sql
 
 if TYPE_CHECKING:
     from desirepath_collector.warehouse import Warehouse
 
-__all__ = ["Encoder", "Rows", "add_labels", "fetch", "fit_encoder"]
+__all__ = ["Encoder", "Rows", "add_labels", "fetch", "fit_encoder", "person_ids"]
 
 _MAX_LEVELS: Final = 40
 _MIN_LEVEL_ROWS: Final = 20
@@ -42,7 +44,7 @@ class Rows(msgspec.Struct, frozen=True):
     Parameters
     ----------
     persons
-        Person ids.
+        The persons' hashes, sorted.
     person
         Each row's index in `persons`.
     k
@@ -55,7 +57,7 @@ class Rows(msgspec.Struct, frozen=True):
         Whether the outcome followed; None where that was not asked.
     """
 
-    persons: pa.Array
+    persons: NDArray[np.uint64]
     person: NDArray[np.int64]
     k: NDArray[np.int64]
     recency_days: NDArray[np.float64]
@@ -96,9 +98,7 @@ def fetch(
 ) -> Rows:
     """Everybody in the population at each cut-off, with their features."""
     table = warehouse.query(activity_sql(spec, inventory, end, days))
-    ids = table["person_id"].combine_chunks()
-    persons = pc.unique(ids)
-    person = _numpy(pc.index_in(ids, value_set=persons)).astype(np.int64)
+    persons, person = np.unique(_numpy(table["person"]), return_inverse=True)
     k = _numpy(table["k"]).astype(np.int64)
     tables = {"activity": table}
     order: dict[str, NDArray[np.int64]] = {}
@@ -132,6 +132,17 @@ def add_labels(
     return msgspec.structs.replace(rows, label=places >= 0)
 
 
+def person_ids(warehouse: Warehouse, rows: Rows, end: datetime) -> list[str]:
+    """Each row's person, by the id that people know."""
+    params = {"end_ms": round(end.timestamp() * 1000)}
+    table = warehouse.query(Sql(sql_text("ids"), params))
+    hashes = _numpy(table["person"])
+    order = np.argsort(hashes)
+    places = order[np.searchsorted(hashes, rows.persons[rows.person], sorter=order)]
+    ids: list[str] = table["person_id"].take(pa.array(places)).to_pylist()
+    return ids
+
+
 def fit_encoder(
     rows: Rows, chosen: NDArray[np.int64], spec: Propensity, inventory: Inventory
 ) -> Encoder:
@@ -161,20 +172,20 @@ def _codes(values: Any, levels: tuple[str, ...]) -> NDArray[np.float32]:
 
 
 def _places(
-    table: pa.Table, persons: pa.Array, person: NDArray[np.int64], k: NDArray[np.int64]
+    table: pa.Table, persons: NDArray[np.uint64], person: NDArray[np.int64], k: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """For each (person, cut-off) its row in `table`, or -1."""
-    found = pc.index_in(table["person_id"].combine_chunks(), value_set=persons)
-    other = _numpy(found.fill_null(-1)).astype(np.int64)
+    if not (len(persons) and table.num_rows):
+        return np.full(len(person), -1, dtype=np.int64)
+    hashes = _numpy(table["person"])
+    other = np.minimum(np.searchsorted(persons, hashes), len(persons) - 1)
     stride = np.int64(len(persons) + 1)
-    theirs = np.where(other < 0, -1, _numpy(table["k"]).astype(np.int64) * stride + other)
+    keys = _numpy(table["k"]).astype(np.int64) * stride + other
+    theirs = np.where(persons[other] == hashes, keys, -1)
     ours = k * stride + person
     order = np.argsort(theirs, kind="stable")
     at = np.searchsorted(theirs, ours, sorter=order)
-    at = np.minimum(at, max(len(order) - 1, 0))
-    if not len(order):
-        return np.full(len(ours), -1, dtype=np.int64)
-    places = order[at]
+    places = order[np.minimum(at, len(order) - 1)]
     return np.where(theirs[places] == ours, places, -1).astype(np.int64)
 
 

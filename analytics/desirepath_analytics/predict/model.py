@@ -23,8 +23,15 @@ from desirepath.event import Clock, utc_now
 from desirepath_analytics.predict.cutoffs import Schedule, schedule
 from desirepath_analytics.predict.features import Inventory, features
 from desirepath_analytics.predict.fitting import Fit, calibrated, importance, one_thread
-from desirepath_analytics.predict.inventory import bounds, take_inventory
-from desirepath_analytics.predict.matrix import Encoder, Rows, add_labels, fetch, fit_encoder
+from desirepath_analytics.predict.inventory import bounds, joined_later, take_inventory
+from desirepath_analytics.predict.matrix import (
+    Encoder,
+    Rows,
+    add_labels,
+    fetch,
+    fit_encoder,
+    person_ids,
+)
 from desirepath_analytics.predict.measures import Forecast, calibration, compare, wilson
 from desirepath_analytics.predict.report import Report, Sample
 from desirepath_analytics.predict.scores import Scores
@@ -41,6 +48,8 @@ _LEAST_TRAINING: Final = 50
 _LEAST_HOLDOUT: Final = 25
 _ONE_MS: Final = timedelta(milliseconds=1)
 
+# A share of persons joined after the cut-off that is worth a word.
+_JOINED: Final = 0.02
 # A change of the base rate that is worth a word.
 _DRIFT: Final = 0.15
 
@@ -97,7 +106,7 @@ class TrainedModel(msgspec.Struct, frozen=True):
                 f"nobody is in the population at {cutoff:%Y-%m-%d %H:%M}: no one did anything in "
                 f"the {self.spec.active_days} days before"
             )
-        persons = np.array(rows.persons.take(rows.person).to_pylist(), dtype=object)
+        persons = person_ids(warehouse, rows, cutoff)
         return Scores.ranked(self.report.name, self.spec, cutoff, persons, self.probability(rows))
 
 
@@ -124,9 +133,12 @@ def train(
     rows = add_labels(
         fetch(warehouse, spec, inventory, end, plan.all_days), warehouse, spec, end, plan.all_days
     )
+    joined = joined_later(warehouse, spec, plan.holdout_cutoff)
     rng = np.random.default_rng(seed)
     with one_thread():
-        return _fit(spec, inventory, plan, rows, name=name, rng=rng, seed=seed, now=now)
+        return _fit(
+            spec, inventory, plan, rows, name=name, joined=joined, rng=rng, seed=seed, now=now
+        )
 
 
 def _fit(
@@ -136,6 +148,7 @@ def _fit(
     rows: Rows,
     *,
     name: str,
+    joined: int,
     rng: np.random.Generator,
     seed: int,
     now: datetime,
@@ -191,6 +204,11 @@ def _fit(
             f"people changed: {before.value:.1%} did it in training, {after.value:.1%} in the "
             "holdout; later probabilities may be off by as much"
         )
+    if joined > _JOINED * len(holdout):
+        notes.append(
+            f"{joined} of the holdout's persons were known as one only later: what their features "
+            "add up was then several persons'"
+        )
     if advantage.low <= 0:
         notes.append("not shown to rank better than the days since the last event")
     report = Report(
@@ -204,6 +222,7 @@ def _fit(
         training=_sample(rows, training),
         holdout=_sample(rows, holdout),
         returning=int(np.isin(rows.person[holdout], seen).sum()),
+        joined_later=joined,
         model=measures["model"],
         recency=measures["recency"],
         base=measures["base"],

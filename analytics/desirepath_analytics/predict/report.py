@@ -85,6 +85,8 @@ class Report(msgspec.Struct, frozen=True):
         The persons of each; `returning` of the holdout's persons were in training too, earlier.
     returning
         See above.
+    joined_later
+        Active persons whose ids were, at the holdout cut-off, not yet known to be one person's.
     model, recency, base
         The model's measures; those of ranking by days since the last event (probabilities by
         isotonic regression on the training rows); those of giving everybody the holdout's own
@@ -121,6 +123,7 @@ class Report(msgspec.Struct, frozen=True):
     training: Sample
     holdout: Sample
     returning: int
+    joined_later: int
     model: Measures
     recency: Measures
     base: Measures

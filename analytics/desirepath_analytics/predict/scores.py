@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -63,14 +64,14 @@ class Scores(msgspec.Struct, frozen=True):
         name: str,
         spec: Propensity,
         at: datetime,
-        persons: NDArray[Any],
+        persons: Sequence[str],
         probability: NDArray[np.float64],
     ) -> Scores:
         """Rank persons by probability; equal ones by id, so the order is always the same."""
-        order = np.lexsort((persons.astype(str), -probability))
+        order = np.lexsort((np.array(persons, dtype=str), -probability))
         n = len(order)
         rows = tuple(
-            Score(str(persons[place]), float(probability[place]), rank * 10 // n + 1)
+            Score(persons[place], float(probability[place]), rank * 10 // n + 1)
             for rank, place in enumerate(order.tolist())
         )
         return cls(name, spec.to_spec(), at, rows)

@@ -49,6 +49,7 @@ def event(
     properties: dict[str, Any] | None = None,
     context: dict[str, Any] | None = None,
     kind: str = "track",
+    anonymous_id: str = "",
 ) -> EventRow:
     """One row as admission would make it."""
     from desirepath_collector.warehouse import EventRow
@@ -59,7 +60,7 @@ def event(
         kind=kind,
         event="" if kind == "identify" else name,
         user_id=person,
-        anonymous_id="",
+        anonymous_id=anonymous_id,
         previous_id="",
         group_id="",
         session_id="",

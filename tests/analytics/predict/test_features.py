@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from desirepath_analytics.predict import Propensity, features
 from desirepath_analytics.predict.features import Inventory
-from desirepath_analytics.predict.matrix import Rows, add_labels, fetch
+from desirepath_analytics.predict.inventory import joined_later
+from desirepath_analytics.predict.matrix import Rows, add_labels, fetch, person_ids
 
 from .conftest import event
 
@@ -83,11 +84,11 @@ def _rows(person: str, life: Life, *, after: bool) -> Iterator[EventRow]:
 def _features(warehouse: Warehouse, end: datetime, k: int) -> dict[str, list[Any]]:
     """Each person's features at the cut-off `k` days before `end`."""
     rows = fetch(warehouse, SPEC, INVENTORY, end, (k,))
-    ids = rows.persons.to_pylist()
+    ids = person_ids(warehouse, rows, end)
     columns = [_plain(column) for column in rows.values]
     return {
-        ids[person]: [float(rows.recency_days[row]), *(column[row] for column in columns)]
-        for row, person in enumerate(rows.person)
+        person: [float(rows.recency_days[row]), *(column[row] for column in columns)]
+        for row, person in enumerate(ids)
     }
 
 
@@ -236,7 +237,12 @@ def test_labels_begin_at_the_cutoff_and_end_before_the_horizon(warehouse: Wareho
     end = CUTOFF + 10 * DAY
     rows = fetch(warehouse, SPEC, INVENTORY, end, (10,))
     rows = add_labels(rows, warehouse, SPEC, end, (10,))
-    assert _labelled(rows) == {"early": False, "first": True, "last": True, "late": False}
+    assert _labelled(warehouse, rows) == {
+        "early": False,
+        "first": True,
+        "last": True,
+        "late": False,
+    }
 
 
 def test_where_and_population_are_judged_as_of_the_cutoff(warehouse: Warehouse) -> None:
@@ -264,7 +270,7 @@ def test_where_and_population_are_judged_as_of_the_cutoff(warehouse: Warehouse) 
     )
     end = CUTOFF + 7 * DAY
     rows = add_labels(fetch(warehouse, spec, INVENTORY, end, (7,)), warehouse, spec, end, (7,))
-    assert _labelled(rows) == {"new": True, "cheap": False}
+    assert _labelled(warehouse, rows) == {"new": True, "cheap": False}
 
 
 def test_names_with_quotes_and_braces_are_only_values(warehouse: Warehouse) -> None:
@@ -278,7 +284,25 @@ def test_names_with_quotes_and_braces_are_only_values(warehouse: Warehouse) -> N
     assert len(rows) == 1
 
 
-def _labelled(rows: Rows) -> dict[str, bool]:
+def test_persons_joined_only_later_are_counted(warehouse: Warehouse) -> None:
+    # Two devices, then one person; the features at the cut-off add both up, which is said.
+    rows = [
+        event("", CUTOFF - 3 * DAY, anonymous_id="phone"),
+        event("u1", CUTOFF - 2 * DAY, anonymous_id="desk"),
+        event("", CUTOFF - 2 * DAY, anonymous_id="other"),
+        event("u2", CUTOFF - 2 * DAY, anonymous_id="other"),
+        event("u2", CUTOFF - 2 * DAY, kind="identify", anonymous_id="other"),
+    ]
+    warehouse.insert_events(rows, "before")
+    assert joined_later(warehouse, SPEC, CUTOFF) == 0
+    late = event("u1", CUTOFF + DAY, kind="identify", anonymous_id="phone")
+    warehouse.insert_events([late], "after")
+    found = _features(warehouse, CUTOFF, 0)
+    assert set(found) == {"u1", "u2"}
+    assert joined_later(warehouse, SPEC, CUTOFF) == 1
+
+
+def _labelled(warehouse: Warehouse, rows: Rows) -> dict[str, bool]:
     assert rows.label is not None
-    ids = rows.persons.to_pylist()
-    return {ids[person]: bool(rows.label[row]) for row, person in enumerate(rows.person)}
+    ids = person_ids(warehouse, rows, CUTOFF + 30 * DAY)
+    return dict(zip(ids, map(bool, rows.label), strict=True))

@@ -1,5 +1,5 @@
 -- The most widespread events before `end`.
-SELECT event, uniq(person_id) AS persons, count() AS times
+SELECT event, uniq(person) AS persons, count() AS times
 FROM resolved_events
 WHERE timestamp < fromUnixTimestamp64Milli({end_ms:Int64}, 'UTC') AND event != ''
 GROUP BY event

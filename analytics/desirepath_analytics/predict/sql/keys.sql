@@ -4,7 +4,7 @@ SELECT
     place,
     event,
     key,
-    uniq(person_id) AS persons,
+    uniq(person) AS persons,
     count() AS times,
     countIf(isFinite(toFloat64OrNull(value))) AS numeric,
     uniqUpTo(41)(value) AS levels
@@ -12,25 +12,25 @@ FROM (
     SELECT
         if(kind = 'identify', 'trait', 'property') AS place,
         if(kind = 'identify', '', toString(event)) AS event,
-        person_id,
+        person,
         toString(key) AS key,
         value
     FROM resolved_events
     ARRAY JOIN mapKeys(properties) AS key, mapValues(properties) AS value
     WHERE timestamp < fromUnixTimestamp64Milli({end_ms:Int64}, 'UTC')
         AND (kind = 'identify' OR event IN {events:Array(String)})
-        AND cityHash64(person_id) % {stride:UInt32} = 0
+        AND person % {stride:UInt32} = 0
     UNION ALL
-    SELECT 'context' AS place, '' AS event, person_id, toString(key) AS key, value
+    SELECT 'context' AS place, '' AS event, person, toString(key) AS key, value
     FROM resolved_events
     ARRAY JOIN mapKeys(context) AS key, mapValues(context) AS value
     WHERE timestamp < fromUnixTimestamp64Milli({end_ms:Int64}, 'UTC')
-        AND cityHash64(person_id) % {stride:UInt32} = 0
+        AND person % {stride:UInt32} = 0
     UNION ALL
-    SELECT 'context' AS place, '' AS event, person_id, 'source' AS key, toString(source) AS value
+    SELECT 'context' AS place, '' AS event, person, 'source' AS key, toString(source) AS value
     FROM resolved_events
     WHERE timestamp < fromUnixTimestamp64Milli({end_ms:Int64}, 'UTC')
-        AND cityHash64(person_id) % {stride:UInt32} = 0
+        AND person % {stride:UInt32} = 0
 )
 WHERE value != ''
 GROUP BY place, event, key
