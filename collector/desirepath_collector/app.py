@@ -145,7 +145,7 @@ class Collector:
         gauge("desirepath_spool_records", "Waiting requests.", lambda: journal.pending_records)
         gauge("desirepath_spool_damaged", "Damaged stretches set aside.", lambda: journal.damaged)
 
-        self._readers = _readers(settings)
+        self._readers = _readers(settings, self._password)
         admitter = Admitter(self.plans, settings)
         self.intake = Intake(settings, admitter, self._spool, self.telemetry)
         await self._listen()
@@ -219,7 +219,7 @@ class Collector:
         """Take over sources, readers and limits of other settings; the rest needs a restart."""
         kept = {name: getattr(self.settings, name) for name in FIXED}
         self.settings = msgspec.structs.replace(settings, **kept)
-        self._readers = _readers(self.settings)
+        self._readers = _readers(self.settings, self._password)
         self.plans.assign(special)
         self.intake.use(self.settings)
         self.lane.settings = self.settings
@@ -291,8 +291,9 @@ def _port_message(host: str, port: int, option: str) -> Iterator[None]:
         raise DesirepathError(f"cannot listen on {host}:{port}: {error.strerror}") from None
 
 
-def _readers(settings: Settings) -> dict[str, str]:
-    return {f"Bearer {token}": name for name, token in settings.effective_readers().items()}
+def _readers(settings: Settings, password: str) -> dict[str, str]:
+    users = {**settings.effective_readers(), _READER: password}
+    return {f"Bearer {token}": name for name, token in users.items()}
 
 
 def _url(host: str, port: int) -> str:

@@ -170,6 +170,35 @@ def test_replaying_over_http_needs_the_folders_token(serve: Serve, tmp_path: Pat
     assert call("POST", url, {"x": 1}, Authorization=f"Bearer {token}")[0] == 400
 
 
+def test_live_and_doctor(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    data = str(tmp_path / "data")
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "desirepath", "live", "--data", data, "--count", "2"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    end_s = time.monotonic() + 30
+    while watching.poll() is None and time.monotonic() < end_s:
+        body = batch(track("Seen \x1b[2J", userId="visitor"), track(userId="null"))
+        call("POST", server.url + "/v1/batch", body)
+        time.sleep(0.1)
+    told = watching.communicate(timeout=10)[0]
+    assert watching.returncode == 0
+    assert "ok    Seen ?[2J" in told
+    assert "bad   Seen" in told
+    assert "placeholder /userId" in told
+    done = desirepath("doctor", "--data", data, "--json")
+    checks = {check["name"]: check["state"] for check in json.loads(done.stdout)}
+    assert (done.returncode, checks) == (0, {
+        "settings": "warning", "plan": "ok", "folder": "ok", "disk": checks["disk"],
+        "server": "ok", "warehouse": "ok",
+    })  # fmt: skip
+    assert "MB" in desirepath("doctor", "--data", data).stdout
+    server.stop()
+    done = desirepath("live", "--data", data)
+    assert (done.returncode, "no server holds" in done.stderr) == (1, True)
+
+
 def test_clear_messages(serve: Serve, tmp_path: Path) -> None:
     server = serve()
     broken = tmp_path / "broken.yaml"

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -22,6 +23,7 @@ from desirepath_collector.http.answers import Answer, Refusal
 from desirepath_collector.http.cors import PREFLIGHT, granted
 from desirepath_collector.http.head import INTAKE_PATHS, Head
 from desirepath_collector.http.intake import Intake, IntakeRequest
+from desirepath_collector.http.openapi import document
 from desirepath_collector.quarantine import Repairs, Selection
 from desirepath_collector.settings import Source
 from desirepath_collector.telemetry import CONTENT_TYPE
@@ -175,6 +177,11 @@ class Routes:
                 await response.write(piece)
         return response
 
+    async def openapi(self, request: web.Request) -> web.StreamResponse:
+        """GET /openapi.json: this interface, for machines."""
+        del request
+        return _json(document(version("desirepath")))
+
     async def healthz(self, request: web.Request) -> web.StreamResponse:
         """GET /healthz: the process answers."""
         del request
@@ -222,6 +229,7 @@ def make_app(collector: Collector) -> web.Application:
     app.router.add_put("/v1/plan", routes.put_plan)
     app.router.add_post("/api/quarantine/replay", routes.replay)
     app.router.add_get("/api/live", routes.live)
+    app.router.add_get("/openapi.json", routes.openapi)
     app.router.add_get("/healthz", routes.healthz)
     app.router.add_get("/readyz", routes.readyz)
     app.router.add_get("/metrics", routes.metrics)
