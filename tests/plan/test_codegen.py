@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from desirepath.plan import Plan
 from desirepath.plan.codegen import generate
 from desirepath.plan.emit import to_yaml
+from desirepath.plan.example import example_payload
 from desirepath.plan.names import Names
 from desirepath.resources import starter_plan
 from desirepath.typed import TypedEvent
@@ -259,3 +261,21 @@ def test_any_plan_gives_a_module_that_runs(
     module = load(generate(plan), "any_plan")
     classes = [getattr(module, name) for name in module.__all__]
     assert {cls.__event__ for cls in classes if hasattr(cls, "__event__")} == set(events)
+
+
+@pytest.mark.parametrize("name", ["shop", "saas", "media", "bank"])
+def test_what_a_typed_event_sends_is_what_the_plan_admits(name: str) -> None:
+    plan = Plan.load(starter_plan(name))
+    module = load(generate(plan), f"typed_{name}")
+    validator = plan.compile(pii_key=b"0123456789abcdef")
+    classes = {
+        c.__event__: c for n in module.__all__ if hasattr(c := getattr(module, n), "__event__")
+    }
+    assert set(classes) == set(plan.events)
+    for event, cls in classes.items():
+        payload = example_payload(plan.events[event].properties)
+        fields = {key if hasattr(cls, key) else f"{key}_": value for key, value in payload.items()}
+        typed = msgspec.convert(fields, cls)
+        verdict = validator.check("track", event, msgspec.json.encode(typed.to_properties()))
+        assert verdict.violations == (), event
+        assert msgspec.json.decode(msgspec.json.encode(typed.to_properties())) == payload

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from desirepath.errors import InputError
@@ -326,6 +326,27 @@ def test_a_draft_loads_and_admits_all_it_was_drafted_from(
     found = draft(named, name="test")
     admit_all(found.text, named)
     assert found.text == draft(named, name="test").text
+
+
+CELLS = st.sampled_from(
+    ["", "0", "-1", "007", "1.5", "1e3", "-0", "true", "False", "x", "a@b.se", "12:30", "9" * 30]
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.tuples(st.sampled_from(["A", "B", "1"]), CELLS, CELLS, CELLS), min_size=1))
+def test_a_draft_admits_the_table_it_was_drafted_from(
+    tmp_path: Path, rows: list[tuple[str, ...]]
+) -> None:
+    path = tmp_path / "table.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("event", "p", "email", "q"), *rows])
+    found = infer([path])
+    calls = [call for call in read_calls([path]) if isinstance(call, Call)]
+    assert found.calls == len(calls) == len(rows)
+    admit_all(found.text, calls)
 
 
 @given(VALUES)

@@ -251,3 +251,12 @@ def test_conditions_reach_into_values_and_refined_types() -> None:
     finding = only(types + event + "segments: {s: {did: A, where: {b: {'<': 5}}}}\n")
     assert "at least 5" in finding.message
     assert findings(types + event + "segments: {s: {did: A, where: {a.zip: x}}}\n") == ()
+
+
+def test_personal_properties_want_a_mark() -> None:
+    head = "events: {A: {description: x, properties: {"
+    finding = only(head + "contact: {type: object}, email_verified: boolean, phone: string}}}")
+    assert (finding.rule, "`pii: hash`" in finding.message) == ("personal", True)
+    assert findings(head + "email: {type: string, pii: keep}, phone: boolean}}}") == ()
+    finding = only("traits: {password: string}")
+    assert "'password' of traits looks like a secret: mark it `pii: drop`" in finding.message

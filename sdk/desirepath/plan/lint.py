@@ -1,9 +1,9 @@
 """What is not wrong in a plan, but will be regretted.
 
 A plan that loads is consistent; lint looks at what makes it hard to live with: names that break
-the plan's own convention, events nobody describes or owns, types nothing uses, and journeys,
-segments, metrics and models that can never see an event. The convention is the plan's own: the
-one that most of its names follow.
+the plan's own convention, events nobody describes or owns, types nothing uses, personal data
+nobody marked, and journeys, segments, metrics and models that can never see an event. The
+convention is the plan's own: the one that most of its names follow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any, Final
 
 import msgspec
 
+from desirepath.plan.flat import flat
 from desirepath.plan.model import Place, Plan
+from desirepath.plan.personal import by_name
 from desirepath.plan.reader import Node, read
 from desirepath.plan.uses import Use, consumers, lookup
 from desirepath.plan.where import impossible
@@ -28,6 +30,7 @@ RULES: Final[Mapping[str, str]] = {
     "description": "an event has no description",
     "owner": "an event has no owner, and neither has the plan",
     "unused-type": "nothing refers to a type",
+    "personal": "a property looks personal, and its `pii` says nothing",
     "unsent-event": "a section waits for an event that is only planned",
     "deprecated-event": "a section depends on an event that is going away",
     "impossible": "a condition that no admitted event meets",
@@ -59,6 +62,7 @@ def lint(plan: Plan) -> tuple[Finding, ...]:
         *_naming(plan),
         *_texts(plan),
         *_types(plan),
+        *_personal(plan),
         *_happening(plan),
     ]
     return tuple(sorted(found, key=lambda f: (f.place.path, f.place.line, f.place.column)))
@@ -118,6 +122,26 @@ def _types(plan: Plan) -> Iterator[Finding]:
     for name in unused:
         place = _at(root, ("types", name)) or Place(plan.path, 1, 1)
         yield Finding("unused-type", place, f"nothing refers to the type {name!r}")
+
+
+def _personal(plan: Plan) -> Iterator[Finding]:
+    holders = [(event.name, event.properties) for event in plan.events.values()]
+    holders += [("traits", plan.traits), ("groups", plan.groups), ("context", plan.context)]
+    for holder, properties in holders:
+        for prop in properties.values():
+            guess = by_name(prop.name)
+            types = flat(prop.schema).get("type", "string")
+            if guess and prop.pii is None and {"string", "number", "integer"} & {*_listed(types)}:
+                what, treatment = guess
+                message = (
+                    f"{prop.name!r} of {holder} looks like {what}: "
+                    f"mark it `pii: {treatment}`, or `pii: keep` if it is meant to be stored"
+                )
+                yield Finding("personal", prop.place, message)
+
+
+def _listed(types: Any) -> list[str]:
+    return [types] if isinstance(types, str) else list(types)
 
 
 def _happening(plan: Plan) -> Iterator[Finding]:
