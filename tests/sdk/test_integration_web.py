@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -181,6 +183,23 @@ def test_the_sites_own_pages_are_no_referrer(shop: Seen) -> None:
     page = shop.only()
     assert page["properties"]["referrer"] == "https://shop.example/list"
     assert "referrer" not in page["context"]
+
+
+@pytest.mark.parametrize(
+    ("referrer", "foreign"),
+    [
+        ("https://blog.shop.example/", False),
+        ("https://shop.example:8443/", False),
+        ("https://notshop.example/", True),
+        ("android-app://com.example/", False),
+    ],
+)
+def test_subdomains_that_share_the_cookie_are_no_referrer(
+    shop: Seen, referrer: str, foreign: bool
+) -> None:
+    web = Web(shop.tracker, secret=SECRET, cookie_domain=".shop.example")
+    load(web, request(referer=referrer))
+    assert ("referrer" in shop.only()["context"]) is foreign
 
 
 def test_a_forged_cookie_makes_a_new_visitor(shop: Seen) -> None:
@@ -382,6 +401,24 @@ def test_no_request_raises_or_is_lost(path: str, query: str, headers: dict[str, 
         asked = request("/" + path, query, **headers)
         load(web, asked)
         assert len(shop.events("Inside")) == 1
+
+
+def test_no_framework_is_imported_for_another() -> None:
+    """ASGI and WSGI need none at all."""
+    program = """
+import sys
+class Gate:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("starlette", "django", "flask", "aiohttp", "asgiref"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Gate())
+import desirepath.integrations.asgi
+import desirepath.integrations.wsgi
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # -- the person inside ---------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, TypedDict
-from urllib.parse import parse_qsl, unquote_plus, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote_plus, urlunsplit
 
 import msgspec
 
@@ -183,6 +183,14 @@ class Web:
             self.failed("beginning the visit", error)
             return None
 
+    def is_own(self, page: SplitResult, request: Request) -> bool:
+        """Whether a page is the site's: of the same host, or where the cookie holds too."""
+        if page.netloc == request.host:
+            return True
+        domain = (self.cookie_domain or "").lstrip(".")
+        host = page.hostname or ""
+        return bool(domain) and (host == domain or host.endswith(f".{domain}"))
+
     def failed(self, where: str, error: Exception) -> None:
         """One line in the log a kind of failure; never more."""
         kind = f"{where} {type(error)}"
@@ -253,7 +261,7 @@ class Visit:
             web.robots or not is_robot(request.header("user-agent")[:_MAX_AGENT_CHARS])
         )
         self._person = person = _continued(
-            stored if self._storable else new_visitor(now_s), request, now_s, web.session_timeout_s
+            stored if self._storable else new_visitor(now_s), web, request, now_s
         )
         self._stale = person != stored
         self._properties = page_properties(request, web.private_query)
@@ -430,8 +438,9 @@ def set_user(user_id: object) -> None:
         msgspec.structs.force_setattr(inner, "user_id", visit.scope.user_id)
 
 
-def _continued(visitor: Visitor, request: Request, now_s: int, timeout_s: float) -> Visitor:
+def _continued(visitor: Visitor, web: Web, request: Request, now_s: int) -> Visitor:
     """The visitor with the session this request belongs to, and what brought them."""
+    timeout_s = web.session_timeout_s
     if now_s - visitor.seen_s > timeout_s:
         fresh = new_visitor(now_s)
         visitor = msgspec.structs.replace(
@@ -445,7 +454,7 @@ def _continued(visitor: Visitor, request: Request, now_s: int, timeout_s: float)
         changed["campaign"] = campaign
     if not visitor.referrer:
         came_from = split(request.header("referer"))
-        if came_from.scheme in ("http", "https") and came_from.netloc != request.host:
+        if came_from.scheme in ("http", "https") and not web.is_own(came_from, request):
             bare = urlunsplit((came_from.scheme, came_from.netloc, came_from.path, "", ""))
             changed["referrer"] = bare[:_MAX_REFERRER_CHARS]
     return msgspec.structs.replace(visitor, **changed) if changed else visitor

@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     from desirepath.testing._coverage import CoverageReporter
 
-    plan = _load(str(config.rootpath.joinpath(chosen))) if chosen else _plan(config)
+    plan = _load(str(config.invocation_params.dir / chosen)) if chosen else _plan(config)
     config.pluginmanager.register(CoverageReporter(config, plan, least), "desirepath-plan-coverage")
 
 
