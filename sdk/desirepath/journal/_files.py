@@ -8,14 +8,18 @@ the process with SIGBUS when the disk is full, hence files are allocated before 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
 from pathlib import Path
 from typing import Final, Protocol
 
-__all__ = ["DiskFileSystem", "File", "FileSystem", "Lock"]
+from desirepath.errors import LogError, LogFullError
 
+__all__ = ["DiskFileSystem", "File", "FileSystem", "Lock", "failed"]
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 
@@ -230,3 +234,10 @@ class DiskFileSystem:
             os.close(descriptor)
             raise
         return _DiskLock(descriptor)
+
+
+def failed(message: str, error: OSError) -> LogError:
+    """The exception that says what the machine refused."""
+    if error.errno in _FULL:
+        return LogFullError(f"{message}: the disk is full", hint="free space on that disk")
+    return LogError(f"{message}: {error.strerror or error}", hint="check the folder's permissions")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from desirepath.errors import LogError, LogFullError, LogHeldError, LogSyncError
 from desirepath.journal._cursor import Cursor
-from desirepath.journal._files import DiskFileSystem, File, FileSystem, Lock
+from desirepath.journal._files import DiskFileSystem, File, FileSystem, Lock, failed
 from desirepath.journal._format import (
     HEADER_BYTES,
     RECORD_OVERHEAD_BYTES,
@@ -26,8 +25,6 @@ from desirepath.journal._reading import Batch, Reader
 from desirepath.journal._recovery import Segment, recover
 
 __all__ = ["Journal"]
-
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Journal:
@@ -49,10 +46,11 @@ class Journal:
         self._max_bytes = max_bytes
         self._segment_bytes = segment_bytes
         self._max_segment_age_s = max_segment_age_s
-        # Re-entrant for one case: a signal handler or a finaliser that runs in the middle of an
-        # append of its own thread is turned away by `_busy` instead of waiting for ever.
+        # Re-entrant for one case: a signal handler or a finaliser that runs while its own thread
+        # holds the lock is turned away by `_busy` instead of waiting for ever.
         self._lock = threading.RLock()
         self._busy = False
+        self._occupied = _Occupied(self)
         self._sync_lock = threading.Lock()
         self._closed = False
         self._appended = 0
@@ -114,7 +112,7 @@ class Journal:
             files.make_folder(folder)
             lock = files.lock(folder / "lock")
         except OSError as error:
-            raise _failed(f"cannot use {folder}", error) from error
+            raise failed(f"cannot use {folder}", error) from error
         if lock is None:
             raise LogHeldError(
                 f"{folder} is in use by another process",
@@ -132,7 +130,7 @@ class Journal:
         except BaseException as error:
             lock.release()
             if isinstance(error, OSError):
-                raise _failed(f"cannot open the log in {folder}", error) from error
+                raise failed(f"cannot open the log in {folder}", error) from error
             raise
 
     # -- writing ---------------------------------------------------------------------------------
@@ -154,36 +152,37 @@ class Journal:
         """
         size = len(payload) + RECORD_OVERHEAD_BYTES
         with self._lock:
-            segment = self._active
-            if (
-                segment is None
-                or self._busy
-                or segment.file is None
-                or segment.end + size > segment.capacity
-                or self._pending_bytes + size > self._max_bytes
-                or self._max_segment_age_s is not None
-            ):
-                segment = self._room(size)
-                return self._put(segment, encode_record(payload, segment.seed), 1)
-            # As `_room` and `_put`, without their calls: this is the SDK's hottest path.
-            self._busy = True
+            if self._busy:
+                raise self._reentered()
             try:
+                self._busy = True
+                segment = self._active
+                if (
+                    segment is None
+                    or segment.file is None
+                    or segment.end + size > segment.capacity
+                    or self._pending_bytes + size > self._max_bytes
+                    or self._max_segment_age_s is not None
+                ):
+                    segment = self._room(size)
+                    return self._put(segment, encode_record(payload, segment.seed), 1)
+                # As `_room` and `_put`, without their calls: this is the SDK's hottest path.
                 segment.file.write(segment.end, encode_record(payload, segment.seed))
                 segment.end += size
                 segment.records += 1
                 self._pending_bytes += size
                 self._pending_records += 1
                 self._appended += 1
+                return Position(segment.sequence, segment.end, segment.records)
             except OSError as error:
-                raise self._torn(segment, error) from error
+                raise self._torn(error) from error
             finally:
                 self._busy = False
-            return Position(segment.sequence, segment.end, segment.records)
 
     def append_many(self, payloads: Sequence[bytes]) -> Position:
         """Append all or none of `payloads`, next to one another, with one write."""
         size = sum(map(len, payloads)) + RECORD_OVERHEAD_BYTES * len(payloads)
-        with self._lock:
+        with self._lock, self._occupied:
             segment = self._room(size)
             return self._put(segment, encode_records(payloads, segment.seed), len(payloads))
 
@@ -204,7 +203,7 @@ class Journal:
             a power cut; the log goes on in a new segment.
         """
         with self._sync_lock:
-            with self._lock:
+            with self._lock, self._occupied:
                 self._open_or_raise()
                 waiting = [
                     (segment, segment.file, segment.end)
@@ -222,7 +221,7 @@ class Journal:
                     failure = failure or error
                     self._abandon(segment)
                     continue
-                with self._lock:
+                with self._lock, self._occupied:
                     segment.named = True
                     segment.synced = written
                     if segment.sealed:
@@ -236,7 +235,7 @@ class Journal:
 
     def seal(self) -> None:
         """Close the segment being written, if it holds anything; the next append begins another."""
-        with self._lock:
+        with self._lock, self._occupied:
             self._open_or_raise()
             if self._active is not None and self._active.records:
                 self._seal_active()
@@ -255,11 +254,11 @@ class Journal:
         after
             Read on from here (a batch's `end`) instead of from what is acknowledged.
         """
-        with self._lock:
+        with self._lock, self._occupied:
             self._open_or_raise()
             place = self._cursor if after is None else max(after, self._cursor)
         while True:
-            with self._lock:
+            with self._lock, self._occupied:
                 segment, place = self._at(place)
                 if segment is None:
                     return Batch([], place, place)
@@ -269,7 +268,7 @@ class Journal:
             try:
                 batch = self._reader.read(segment, file, place, end, max_records, max_bytes)
             finally:
-                with self._lock:
+                with self._lock, self._occupied:
                     self._reading = None
                     while self._retired:
                         self._retired.pop().close()
@@ -294,7 +293,7 @@ class Journal:
             If the note could not be made durable. This object goes on behind `position`, but no
             segment was removed, and after a power cut the records may be read once more.
         """
-        with self._lock:
+        with self._lock, self._occupied:
             self._open_or_raise()
             if position <= self._cursor:
                 return
@@ -309,7 +308,7 @@ class Journal:
             self._note.note(position, durable=durable or bool(done))
         except OSError as error:
             raise LogSyncError(f"cannot note progress in {self.folder}: {error}") from error
-        with self._lock:
+        with self._lock, self._occupied:
             for segment in done:
                 self._remove(segment)
 
@@ -363,7 +362,7 @@ class Journal:
             self.seal()
             self.sync()
         finally:
-            with self._lock:
+            with self._lock, self._occupied:
                 self._closed = True
                 self._active = None
                 for segment in list(self._segments.values()):
@@ -376,7 +375,7 @@ class Journal:
 
     def remove(self) -> None:
         """Close and remove the folder, unless something waits in it or lies in `damaged/`."""
-        with self._lock:
+        with self._lock, self._occupied:
             self._open_or_raise()
             self._closed = True
             waiting = self._pending_records > 0
@@ -424,11 +423,6 @@ class Journal:
 
     def _room(self, size: int) -> Segment:
         self._open_or_raise()
-        if self._busy:
-            raise LogError(
-                "append was called from within append",
-                hint="by a signal handler or a finaliser; try again after it",
-            )
         if self._pending_bytes + size > self._max_bytes:
             raise LogFullError(
                 f"{self.folder} holds {self._pending_bytes:,} of {self._max_bytes:,} bytes",
@@ -451,25 +445,28 @@ class Journal:
         file = segment.file
         if file is None:
             raise LogError(f"{segment.path} is not open")
-        self._busy = True
         try:
             file.write(segment.end, data)
-            segment.end += len(data)
-            segment.records += records
-            self._pending_bytes += len(data)
-            self._pending_records += records
-            self._appended += records
         except OSError as error:
-            raise self._torn(segment, error) from error
-        finally:
-            self._busy = False
+            raise self._torn(error) from error
+        segment.end += len(data)
+        segment.records += records
+        self._pending_bytes += len(data)
+        self._pending_records += records
+        self._appended += records
         return segment.behind()
 
-    def _torn(self, segment: Segment, error: OSError) -> LogError:
+    def _torn(self, error: OSError) -> LogError:
         """Cut back what may have been written in part: behind torn bytes nothing may follow."""
         with contextlib.suppress(OSError):
             self._seal_active()
-        return _failed(f"cannot write to {segment.path}", error)
+        return failed(f"cannot write to {self.folder}", error)
+
+    def _reentered(self) -> LogError:
+        return LogError(
+            f"the log in {self.folder} was called from within itself",
+            hint="by a signal handler or a finaliser: do it after that",
+        )
 
     def _begin(self, size: int) -> Segment:
         sequence = self._next_sequence
@@ -479,14 +476,14 @@ class Journal:
         try:
             file = self._files.create(path, capacity)
         except OSError as error:
-            raise _failed(f"cannot make {path}", error) from error
+            raise failed(f"cannot make {path}", error) from error
         try:
             file.write(0, header)
         except OSError as error:
             file.close()
             with contextlib.suppress(OSError):
                 self._files.unlink(path)
-            raise _failed(f"cannot write to {path}", error) from error
+            raise failed(f"cannot write to {path}", error) from error
         # Only now: without a new segment the old one stays as it is.
         if self._active is not None:
             self._seal_active()
@@ -515,7 +512,7 @@ class Journal:
                 segment.file.truncate(segment.end)
 
     def _abandon(self, segment: Segment) -> None:
-        with self._lock:
+        with self._lock, self._occupied:
             if segment is self._active:
                 self._seal_active()
             # Never asked again: a second fsync on this descriptor would report success.
@@ -592,7 +589,16 @@ class Journal:
         self._retire(self._reader.release(), self._reading)
 
 
-def _failed(message: str, error: OSError) -> LogError:
-    if error.errno in _FULL:
-        return LogFullError(f"{message}: the disk is full", hint="free space on that disk")
-    return LogError(f"{message}: {error.strerror or error}", hint="check the folder's permissions")
+class _Occupied:
+    """Marks a log as busy, for whoever comes in between."""
+
+    def __init__(self, log: Journal) -> None:
+        self._log = log
+
+    def __enter__(self) -> None:
+        if self._log._busy:
+            raise self._log._reentered()
+        self._log._busy = True
+
+    def __exit__(self, *_: object) -> None:
+        self._log._busy = False
