@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import asdict
 
+from desirepath.plan.violations import Violation
 from desirepath_collector.warehouse.rows import EventRow, QuarantineRow
 
 __all__ = ["EVENT_COLUMNS", "QUARANTINE_COLUMNS", "arrow_stream", "events", "flatten", "quarantine"]
@@ -33,12 +36,15 @@ QUARANTINE_COLUMNS: Final = (
 _EARLIEST_MS: Final = -2_208_988_800_000
 _LATEST_MS: Final = 10_413_791_999_999
 
+_BYTES: Final = pa.binary()
 _TIME: Final = pa.timestamp("ms", tz="UTC")
 _VIOLATION: Final = pa.struct(
     [("code", pa.string()), ("pointer", pa.string()), ("expected", pa.string()),
      ("found", pa.string())]
 )  # fmt: skip
 _TIMES: Final = frozenset({"sent_at", "received_at"})
+
+_GETTERS: Final = {name: attrgetter(name) for name in EventRow.__struct_fields__}
 
 _decode_context: Final = msgspec.json.Decoder(dict[str, Any])
 _encode: Final = msgspec.json.Encoder()
@@ -54,23 +60,24 @@ def events(rows: Sequence[EventRow]) -> pa.Table:
             done = contexts[raw] = flatten(raw)
         return done
 
+    fields = {name: list(map(get, rows)) for name, get in _GETTERS.items()}
     original, corrected, sent, received = (
-        _bounded([getattr(row, name) for row in rows])
+        _bounded(fields[name])
         for name in ("original_timestamp", "timestamp", "sent_at", "received_at")
     )
     columns: dict[str, Any] = {
-        "raw_message_id": pa.array([row.message_id for row in rows], pa.string()),
+        "raw_message_id": pa.array(fields["message_id"], pa.string()),
         "original_timestamp": original.cast(_TIME),
         "skew_ms": pc.subtract(corrected, original),
         "sent_after_ms": pc.subtract(sent, original),
         "transit_ms": pc.subtract(received, sent),
-        "properties_json": pa.array([bytes(row.properties) or b"{}" for row in rows], pa.binary()),
-        "context_json": pa.array([flat(bytes(row.context)) for row in rows], pa.binary()),
-        "violations": _violations(rows),
+        "properties_json": pa.array([bytes(raw) or b"{}" for raw in fields["properties"]], _BYTES),
+        "context_json": pa.array([flat(bytes(raw)) for raw in fields["context"]], _BYTES),
+        "violations": _violations(fields["violations"]),
     }
     for name in EVENT_COLUMNS:
         if name not in columns:
-            columns[name] = pa.array([getattr(row, name) for row in rows], pa.string())
+            columns[name] = pa.array(fields[name], pa.string())
     return pa.table({name: columns[name] for name in EVENT_COLUMNS})
 
 
@@ -78,12 +85,13 @@ def quarantine(rows: Sequence[QuarantineRow]) -> pa.Table:
     """The columns of `rows`, ready for the table `quarantine`."""
     columns: dict[str, Any] = {}
     for name in QUARANTINE_COLUMNS:
+        values = [getattr(row, name) for row in rows]
         if name == "violations":
-            columns[name] = _violations(rows)
+            columns[name] = _violations(values)
         elif name in _TIMES:
-            columns[name] = _bounded([getattr(row, name) for row in rows]).cast(_TIME)
+            columns[name] = _bounded(values).cast(_TIME)
         else:
-            columns[name] = pa.array([getattr(row, name) for row in rows], pa.string())
+            columns[name] = pa.array(values, pa.string())
     return pa.table(columns)
 
 
@@ -113,7 +121,7 @@ def _leaves(mapping: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield prefix + key, value
 
 
-def _bounded(milliseconds: list[int]) -> pa.Array:
+def _bounded(milliseconds: Sequence[int]) -> pa.Array:
     """Milliseconds that DateTime64(3) can hold."""
     try:
         numbers = pa.array(milliseconds, pa.int64())
@@ -122,8 +130,7 @@ def _bounded(milliseconds: list[int]) -> pa.Array:
     return pc.max_element_wise(pc.min_element_wise(numbers, _LATEST_MS), _EARLIEST_MS)
 
 
-def _violations(rows: Sequence[EventRow] | Sequence[QuarantineRow]) -> pa.Array:
-    return pa.array(
-        [[msgspec.structs.asdict(violation) for violation in row.violations] for row in rows],
-        pa.list_(_VIOLATION),
-    )
+def _violations(violations: Sequence[tuple[Violation, ...]]) -> pa.Array:
+    if not any(violations):
+        return pa.ListArray.from_arrays([0] * (len(violations) + 1), pa.array([], _VIOLATION))
+    return pa.array([[asdict(one) for one in some] for some in violations], pa.list_(_VIOLATION))

@@ -57,6 +57,8 @@ _INSERT_SETTINGS: Final[dict[str, str | int]] = {
     "min_insert_block_size_rows": 0,
     "min_insert_block_size_bytes": 0,
     "async_insert": 0,
+    # Removing duplicates inside a block is what FINAL does anyway; here it doubles the cost.
+    "optimize_on_insert": 0,
 }
 
 
