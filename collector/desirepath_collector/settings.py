@@ -108,7 +108,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             ge=0, le=65535, description="Port of the read-only ClickHouse protocol; 0: a free one."
         ),
     ] = 8123
-    workers: Annotated[int, Meta(ge=1, le=64, description="Processes that take events in.")] = 1
     pii_key: Annotated[
         str, Meta(description="Key for hashing personal data; empty: one made in the data folder.")
     ] = ""
