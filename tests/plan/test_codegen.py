@@ -21,6 +21,8 @@ from desirepath.plan.emit import to_yaml
 from desirepath.plan.example import example_payload
 from desirepath.plan.names import Names
 from desirepath.resources import starter_plan
+from desirepath.testing import Tracked
+from desirepath.tracker import Tracker
 from desirepath.typed import TypedEvent
 
 NASTY = r'''
@@ -172,6 +174,8 @@ USE = """
 from datetime import UTC, datetime
 from typing import Any
 
+from desirepath.testing import Tracked
+from desirepath.tracker import Tracker
 from desirepath.typed import TypedEvent
 from nasty import OrderCompleted, Place
 from shop import OrderCompleted as ShopOrder, Product
@@ -279,3 +283,12 @@ def test_what_a_typed_event_sends_is_what_the_plan_admits(name: str) -> None:
         verdict = validator.check("track", event, msgspec.json.encode(typed.to_properties()))
         assert verdict.violations == (), event
         assert msgspec.json.decode(msgspec.json.encode(typed.to_properties())) == payload
+
+
+def test_the_tracker_takes_typed_events(tracked: Tracked, nasty: ModuleType) -> None:
+    plan = Plan.parse(NASTY)
+    with Tracker("http://127.0.0.1:9", write_key="dev", plan=plan, queue="memory") as tracker:
+        tracker.track(order(nasty), user_id="u1")
+    (event,) = tracked.events()
+    assert (event.name, event.user_id, event.violations) == ("Order Completed", "u1", ())
+    assert event.properties["at"] == "2026-01-01T00:00:00Z"
