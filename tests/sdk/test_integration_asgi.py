@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from tests.sdk.web_kit import BROWSER, HTML, SECRET, Seen, cookie_of, seen
 
 from desirepath.integrations import set_user
@@ -291,12 +291,15 @@ async def test_starlette(shop: Seen) -> None:
         answer.set_cookie("own", "1")
         return answer
 
-    app = Starlette(routes=[Route("/", home)])
+    routes = [Route("/", home), Mount("/list", routes=[Route("/{name}", home)])]
+    app = Starlette(routes=routes)
     app.add_middleware(DesirepathMiddleware, shop.tracker, secret=SECRET)
     async with client(app) as browser:
         answer = await browser.get("/")
+        await browser.get("/list/new")
     assert len(answer.headers.get_list("set-cookie")) == 2
-    assert shop.only()["properties"]["path"] == "/"
+    names = [(each["properties"]["name"], each["properties"]["path"]) for each in shop.pages()]
+    assert names == [("/", "/"), ("/list/{name}", "/list/new")]
 
 
 async def test_the_example_runs() -> None:

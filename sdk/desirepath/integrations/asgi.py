@@ -67,19 +67,20 @@ class DesirepathMiddleware:
 
     async def _serve(self, visit: Visit, scope: _Scope, receive: _Receive, send: _Send) -> None:
         status = 500
+        root = scope.get("root_path", "")
 
         async def answer(message: _Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = _answered(visit, message, _route(scope))
+                message = _answered(visit, message, _route(scope, root))
             await send(message)
 
         try:
             with visit.inside():
                 await self._app(scope, receive, answer)
         finally:
-            visit.finish(status, _route(scope))
+            visit.finish(status, _route(scope, root))
 
     def _begin(self, scope: _Scope) -> Visit | None:
         try:
@@ -127,7 +128,12 @@ def _answered(visit: Visit, message: _Message, route: str | None) -> _Message:
     return {**message, "headers": [*headers, (b"set-cookie", cookie.header().encode("latin-1"))]}
 
 
-def _route(scope: _Scope) -> str | None:
-    """The route's path with its parameters' names, where the router has noted it."""
+def _route(scope: _Scope, root: str) -> str | None:
+    """The route's path with its parameters' names, where the router has noted it.
+
+    Starlette's routers write into the scope; below a mount, `root_path` has grown by its path.
+    """
     path = getattr(scope.get("route"), "path", None)
-    return path if isinstance(path, str) else None
+    if not isinstance(path, str):
+        return None
+    return str(scope.get("root_path", "")).removeprefix(root) + path
