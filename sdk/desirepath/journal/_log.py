@@ -415,7 +415,7 @@ class Journal:
     ) -> None:
         self.close()
 
-    # -- private: writing (the lock is held) -----------------------------------------------------
+    # -- private (the lock is held) ---------------------------------------------------------------
 
     def _open_or_raise(self) -> None:
         if self._closed:
@@ -520,12 +520,12 @@ class Journal:
             self._shut(segment)
 
     def _shut(self, segment: Segment) -> None:
-        """The segment is not written or synced any more (lock held)."""
+        """The segment is not written or synced any more."""
         file, segment.file = segment.file, None
         self._retire(file, segment)
 
     def _retire(self, file: File | None, segment: Segment | None) -> None:
-        """Close a file of the segment, now or when its reader is done (lock held)."""
+        """Close a file of the segment, now or when its reader is done."""
         if file is None:
             return
         if segment is not None and segment is self._reading:
@@ -538,10 +538,8 @@ class Journal:
         last = max(self._segments, default=None)
         return self._cursor if last is None else max(self._segments[last].behind(), self._cursor)
 
-    # -- private: reading ------------------------------------------------------------------------
-
     def _at(self, place: Position) -> tuple[Segment | None, Position]:
-        """The segment that holds the next record at or behind `place`, and where (lock held)."""
+        """The segment that holds the next record at or behind `place`, and where."""
         for sequence, segment in self._segments.items():
             if sequence < place.segment:
                 continue
@@ -551,10 +549,8 @@ class Journal:
             place = max(place, segment.behind())
         return None, place
 
-    # -- private: acknowledging ------------------------------------------------------------------
-
     def _forget_before(self, position: Position) -> None:
-        """Move the cursor and count what lies before it as dealt with (lock held)."""
+        """Move the cursor and count what lies before it as dealt with."""
         for sequence, segment in self._segments.items():
             if sequence < self._cursor.segment or sequence > position.segment:
                 continue
@@ -573,7 +569,7 @@ class Journal:
         return segment is None or position.offset >= segment.end
 
     def _remove(self, segment: Segment) -> None:
-        """Unlink a segment whose records are all acknowledged (lock held)."""
+        """Unlink a segment whose records are all acknowledged."""
         del self._segments[segment.sequence]
         if segment is self._active:
             self._active = None
