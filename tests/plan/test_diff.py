@@ -294,6 +294,14 @@ def test_pages_come_in_freely_until_they_are_planned() -> None:
     assert "nothing checks it any more" in only(found).why
 
 
+def test_a_rename_is_a_removal_that_is_recognised() -> None:
+    found = changed(("coupon: string", "couponCode: string"))
+    assert found.changes[0].text == "removed (renamed to 'couponCode'?)"
+    found = changed(("Product Added", "Products Added"))
+    assert found.changes[0].text == "removed (renamed to 'Products Added'?)"
+    assert named(found, "gold").fate == "rewritten"
+
+
 POLICIES = st.sampled_from(["reject", "drop", "accept"])
 SCHEMAS = st.sampled_from([
     {"type": "string"}, {"type": "integer"}, {"type": "number", "minimum": 0}, {},

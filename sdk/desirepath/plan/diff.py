@@ -17,7 +17,9 @@ a minor one. Every section of the old plan that loses something is named, with t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, Final, Literal
 
 import msgspec
@@ -227,7 +229,8 @@ class _Comparison:
         if new is None:
             refused = self.new.defaults.unplanned_events == "reject" and name not in _OPEN_EVENTS
             why = "apps that send it are refused, " if refused else "nothing checks it any more, "
-            self._add("breaking", subject, pointer, "removed", why + "its view goes away")
+            text = f"removed{_renamed(name, self.old.events, self.new.events)}"
+            self._add("breaking", subject, pointer, text, why + "its view goes away")
             self._lose("event", "", name, _Loss(f"the event {name!r} is gone", certain=True))
         elif old is None:
             if self.old.defaults.unplanned_events == "reject" and name not in _OPEN_EVENTS:
@@ -272,7 +275,7 @@ class _Comparison:
             if before is None and after is not None:
                 self._added(holder, after)
             elif before is not None and after is None:
-                self._removed(holder, before)
+                self._removed(holder, before, _renamed(name, old, new))
             elif before is not None and after is not None:
                 self._changed(holder, before, after)
 
@@ -287,14 +290,15 @@ class _Comparison:
         else:
             self._add("compatible", subject, pointer, "added")
 
-    def _removed(self, holder: _Holder, prop: Property) -> None:
+    def _removed(self, holder: _Holder, prop: Property, hint: str) -> None:
         subject, pointer = holder.at(prop.name)
         why = {
             "reject": "apps that send it are refused, ",
             "drop": "its values are removed, ",
             "accept": "nothing checks it any more, ",
         }[holder.unplanned_after]
-        self._add("breaking", subject, pointer, "removed", why + "its column leaves the view")
+        why += "its column leaves the view"
+        self._add("breaking", subject, pointer, f"removed{hint}", why)
         self._lose(holder.kind, holder.event, prop.name, _Loss(f"{subject} is gone", certain=True))
 
     def _changed(self, holder: _Holder, old: Property, new: Property) -> None:
@@ -447,6 +451,14 @@ class _Holder(msgspec.Struct, frozen=True):
 
 def _both(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [*old, *(name for name in new if name not in old)]
+
+
+def _renamed(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The name that a removed one may have got: a rename is a removal to all who use the name."""
+    added = {re.sub(r"[\W_]+", "", other).lower(): other for other in new if other not in old}
+    plain = re.sub(r"[\W_]+", "", name).lower()
+    close = get_close_matches(plain, added, n=1, cutoff=0.75)
+    return f" (renamed to {added[close[0]]!r}?)" if close else ""
 
 
 def _columns(schema: Mapping[str, Any]) -> frozenset[str]:
