@@ -7,7 +7,9 @@ the caller keeps the result by the context's bytes; nothing here needs to be fas
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import re
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -26,6 +28,7 @@ _CAMPAIGN: Final = {
     "utm_id": "id",
 }
 _MAX_VALUE_CHARS: Final = 500
+_BOT: Final = re.compile(r"bot\b|crawl|spider|headless|monitor|curl/|wget/|python-requests", re.I)
 
 _BROKEN: Final = (msgspec.DecodeError, msgspec.EncodeError, UnicodeDecodeError, RecursionError)
 
@@ -48,6 +51,8 @@ class Enricher:
             changed = self._ip(context, source)
             if source.campaign and "page" in context:
                 changed |= self._page(context)
+            if source.user_agent and "userAgent" in context:
+                changed |= self._user_agent(context)
             return self._encode(context) if changed else raw
         except _BROKEN:
             return raw
@@ -82,6 +87,38 @@ class Enricher:
                 context["referrer"] = msgspec.Raw(self._encode({"host": host}))
                 changed = True
         return changed
+
+    def _user_agent(self, context: dict[str, msgspec.Raw]) -> bool:
+        text = self._text(context["userAgent"])
+        changed = False
+        for key, value in _derived(text[:_MAX_VALUE_CHARS]).items():
+            if key not in context:
+                context[key] = msgspec.Raw(self._encode(value))
+                changed = True
+        return changed
+
+
+@functools.lru_cache(4096)
+def _derived(user_agent: str) -> dict[str, Any]:
+    """Browser, system and device of a user agent; `bot` only where it is one."""
+    from ua_parser import parse
+
+    parsed = parse(user_agent)
+    found: dict[str, Any] = {}
+    if parsed.user_agent is not None:
+        found["browser"] = _named(parsed.user_agent.family, parsed.user_agent.major)
+    if parsed.os is not None:
+        found["os"] = _named(parsed.os.family, parsed.os.major)
+    spider = parsed.device is not None and parsed.device.family == "Spider"
+    if spider or _BOT.search(user_agent):
+        found["bot"] = True
+    elif parsed.device is not None:
+        found["device"] = {"family": parsed.device.family}
+    return found
+
+
+def _named(name: str, version: str | None) -> dict[str, str]:
+    return {"name": name, "version": version} if version else {"name": name}
 
 
 def truncated(address: str) -> str | None:

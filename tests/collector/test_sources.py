@@ -134,6 +134,28 @@ def test_what_the_client_says_is_not_overruled() -> None:
     assert enriched(said) == said
 
 
+SAFARI = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 "
+    "(KHTML, like Gecko) Version/17.0 Mobile/15E148 Safari/604.1"
+)
+
+
+def test_user_agents() -> None:
+    found = enriched({"userAgent": SAFARI})
+    assert found == {
+        "userAgent": SAFARI,
+        "browser": {"name": "Mobile Safari", "version": "17"},
+        "os": {"name": "iOS", "version": "17"},
+        "device": {"family": "iPhone"},
+    }
+    assert enriched({"userAgent": SAFARI}, user_agent=False) == {"userAgent": SAFARI}
+    assert enriched({"userAgent": SAFARI, "os": {"name": "own"}})["os"] == {"name": "own"}
+    for bot in ("Mozilla/5.0 (compatible; Googlebot/2.1)", "curl/8.1", "x HeadlessChrome/120.0"):
+        assert enriched({"userAgent": bot})["bot"] is True
+    assert enriched({"userAgent": 7}) == {"userAgent": 7}
+    assert "bot" not in enriched({"userAgent": "\x00" * 100_000})
+
+
 @pytest.mark.parametrize("page", [7, {"url": 7}, {"url": "http://[", "search": ["x"]}, None, "x"])
 def test_odd_pages_are_left_alone(page: Any) -> None:
     assert enriched({"page": page, "ip": "10.1.2.3"})["page"] == page
