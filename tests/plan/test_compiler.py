@@ -221,6 +221,24 @@ def test_an_escaped_and_spaced_payload_becomes_compact_json() -> None:
     assert verdict.context == '{"a":"é"}'.encode()
 
 
+def test_texts_that_passed_a_pattern_are_remembered_in_bounded_memory() -> None:
+    plan = Plan.parse(
+        "plan: t\nversion: 1.0.0\n"
+        "events: {E: {properties: {id: {type: string, pattern: '^i[0-9]+$', format: uuid}}}}"
+    )
+    checker = plan.compile()
+    for index in range(600):
+        assert checker.check("track", "E", b'{"id":"i%d"}' % index).decision == "quarantine"
+    plan = Plan.parse(
+        "plan: t\nversion: 1.0.0\n"
+        "events: {E: {properties: {id: {type: string, pattern: '^i[0-9]+$'}}}}"
+    )
+    checker = plan.compile()
+    for index in [*range(600), *range(600)]:
+        assert checker.check("track", "E", b'{"id":"i%d"}' % index).decision == "accept"
+        assert checker.check("track", "E", b'{"id":"x%d"}' % index).decision == "quarantine"
+
+
 def test_contexts_are_remembered_in_bounded_memory() -> None:
     checker = validator()
     for index in range(3_000):

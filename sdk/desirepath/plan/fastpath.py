@@ -36,8 +36,8 @@ Test = Callable[[Any], bool]
 MAX_ORDERS: Final = 8
 """How often an event's struct is rebuilt in the order in which an app writes its properties."""
 
-MAX_SEEN: Final = 1024
-"""How many matching values are remembered for one pattern or format."""
+MAX_SEEN: Final = 256
+"""How many texts that passed are remembered for one pattern or format; then it has too many."""
 
 MAX_SEEN_LENGTH: Final = 64
 
@@ -223,14 +223,19 @@ def _text_test(pattern: str | None, format_name: str | None) -> tuple[Test, set[
     matches = compile_pattern(pattern).matcher if pattern is not None else None
     has_form = FORMATS[format_name] if format_name is not None else None
     seen: set[Any] = set()
+    is_open = True
 
     def test(value: str) -> bool:
+        nonlocal is_open
         if matches is not None and not matches(value):
             return False
         if has_form is not None and not has_form(value):
             return False
-        if len(seen) < MAX_SEEN and len(value) <= MAX_SEEN_LENGTH:
+        if is_open and len(value) <= MAX_SEEN_LENGTH:
             seen.add(value)
+            if len(seen) > MAX_SEEN:  # ids: looking them up would cost more than it saves
+                is_open = False
+                seen.clear()
         return True
 
     return test, seen
