@@ -144,10 +144,12 @@ def importance(
 
 
 def one_thread() -> threadpool_limits:
-    """Two threads fit up to twice as fast on an idle machine, but OpenMP's spinning made the same
-    fit 70 times slower on a busy one (measured); and one thread adds up in one order.
+    """One thread for OpenMP and BLAS, within a `with`.
+
+    Two threads fit up to twice as fast on an idle machine, but their spinning made the same fit 70
+    times slower on a busy one (measured); and one thread adds up in one order.
     """
-    return threadpool_limits(1, user_api="openmp")
+    return threadpool_limits(1)
 
 
 def _trees(

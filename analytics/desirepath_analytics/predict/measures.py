@@ -33,6 +33,8 @@ __all__ = [
 _TOP_SHARE: Final = 0.1
 _CURVE_POINTS: Final = 51
 _RESAMPLES: Final = 300
+_MANY: Final = 30_000
+_RESAMPLES_OF_MANY: Final = 150
 _TAILS_PERCENT: Final = (2.5, 97.5)
 _Z95: Final = 1.959963984540054
 # A forecast of 0 that comes true costs log(1 / 1e-7), not infinity.
@@ -129,40 +131,40 @@ class Forecast(msgspec.Struct, frozen=True):
 class _Ranking:
     """A score's order and its groups of ties, found once and used on every resample."""
 
-    def __init__(self, score: Floats) -> None:
+    def __init__(self, truth: NDArray[np.bool_], score: Floats) -> None:
         self.order = np.argsort(-score, kind="stable")
         ranked = score[self.order]
-        self.starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+        # Each group of ties ends where the next score differs.
+        self.ends = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True])
+        self.truth = truth[self.order].astype(np.float64)
 
-    def totals(self, weight: Floats) -> Floats:
-        """The weight in each group of ties, the best first."""
-        return np.asarray(np.add.reduceat(weight[self.order], self.starts))
+    def curve(self, weight: Floats) -> tuple[Floats, Floats]:
+        """Weight of all persons and of the outcomes down to the end of each group, from 0."""
+        ranked = weight[self.order]
+        seen = np.cumsum(ranked)[self.ends]
+        found = np.cumsum(ranked * self.truth)[self.ends]
+        return np.r_[0.0, seen], np.r_[0.0, found]
 
-    def auc(self, positive: Floats, negative: Floats) -> float:
-        hits, misses = self.totals(positive), self.totals(negative)
-        below = misses.sum() - np.cumsum(misses)
-        pairs = hits.sum() * misses.sum()
-        return float((hits * (below + misses / 2)).sum() / pairs) if pairs else float("nan")
-
-    def gain(self, positive: Floats, negative: Floats, shares: Floats) -> Floats:
-        hits, misses = self.totals(positive), self.totals(negative)
-        found = np.r_[0.0, np.cumsum(hits)]
-        seen = np.r_[0.0, np.cumsum(hits + misses)]
-        if not found[-1]:
-            return np.full(len(shares), np.nan)
-        return np.asarray(np.interp(shares * seen[-1], seen, found) / found[-1])
+    def measure(self, weight: Floats, shares: Floats) -> tuple[float, Floats]:
+        """The AUC, and the gain at each share."""
+        seen, found = self.curve(weight)
+        missed = seen - found
+        pairs = found[-1] * missed[-1]
+        if not pairs:
+            return float("nan"), np.full(len(shares), np.nan)
+        # The ROC curve's area by trapezoids: a group of ties is a slanted piece, so counts half.
+        area = float(np.diff(missed) @ (found[1:] + found[:-1])) / 2
+        return area / pairs, np.interp(shares * seen[-1], seen, found) / found[-1]
 
 
 def auc(truth: NDArray[np.bool_], score: Floats) -> float:
     """Area under the ROC curve, ties counting half."""
-    positive = truth.astype(np.float64)
-    return _Ranking(score).auc(positive, 1 - positive)
+    return _Ranking(truth, score).measure(np.ones(len(truth)), np.zeros(1))[0]
 
 
 def gain(truth: NDArray[np.bool_], score: Floats, share: float) -> float:
     """Share of all outcomes among the `share` of persons with the highest scores."""
-    positive = truth.astype(np.float64)
-    return float(_Ranking(score).gain(positive, 1 - positive, np.array([share]))[0])
+    return float(_Ranking(truth, score).measure(np.ones(len(truth)), np.array([share]))[1][0])
 
 
 def brier(truth: NDArray[np.bool_], probability: Floats) -> float:
@@ -187,25 +189,24 @@ def compare(
     """
     grid = np.linspace(0, 1, _CURVE_POINTS)
     shares = np.r_[_TOP_SHARE, grid]
-    rankings = {name: _Ranking(forecast.score) for name, forecast in forecasts.items()}
+    outcome = truth.astype(np.float64)
+    rankings = {name: _Ranking(truth, forecast.score) for name, forecast in forecasts.items()}
     losses = {
         name: (_squared(truth, forecast.probability), _surprise(truth, forecast.probability))
         for name, forecast in forecasts.items()
     }
 
     def measure(weight: Floats) -> dict[str, Floats]:
-        positive = weight * truth
-        negative = weight - positive
         total = weight.sum()
-        rate = positive.sum() / total
+        rate = float(weight @ outcome) / total
         found = {}
         for name, ranking in rankings.items():
             squared, surprise = losses[name]
             error = float(squared @ weight) / total
             spread = rate * (1 - rate)
-            gains = ranking.gain(positive, negative, shares)
+            area, gains = ranking.measure(weight, shares)
             found[name] = np.r_[
-                ranking.auc(positive, negative),
+                area,
                 gains[0] / _TOP_SHARE,
                 error,
                 # A constant forecast would differ from its own error by a rounding only.
@@ -275,5 +276,6 @@ def _surprise(truth: NDArray[np.bool_], probability: Floats) -> Floats:
 
 
 def _resamples(n: int, rng: np.random.Generator) -> Iterator[Floats]:
-    for _ in range(_RESAMPLES):
+    # Beyond some size intervals are narrow, and their ends need no more precision than this.
+    for _ in range(_RESAMPLES if n < _MANY else _RESAMPLES_OF_MANY):
         yield np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64)
