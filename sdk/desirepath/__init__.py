@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from desirepath.plan import Plan, Violation
-    from desirepath.tracker import Stats, Tracker, TypedEvent
+    from desirepath.tracker import Stats, Tracker
+    from desirepath.typed import TypedEvent
 
 __all__ = ["Plan", "Stats", "Tracker", "TypedEvent", "Violation"]
 
@@ -18,7 +19,7 @@ _HOMES = {
     "Plan": "desirepath.plan",
     "Stats": "desirepath.tracker",
     "Tracker": "desirepath.tracker",
-    "TypedEvent": "desirepath.tracker",
+    "TypedEvent": "desirepath.typed",
     "Violation": "desirepath.plan",
 }
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from desirepath import _settings
 from desirepath._ledger import Ledger, OnLoss, Stats
@@ -26,20 +26,12 @@ from desirepath.context import CURRENT, Scope
 from desirepath.errors import SettingsError, ViolationError
 from desirepath.event import Kind
 from desirepath.privacy import Consent
+from desirepath.typed import TypedEvent
 
 if TYPE_CHECKING:
     from desirepath.plan import Plan
 
 __all__ = ["BeforeSend", "Stats", "Tracker", "TypedEvent"]
-
-
-class TypedEvent(Protocol):
-    """What `desirepath plan codegen` makes of a planned event."""
-
-    __event__: str
-
-    def to_properties(self) -> dict[str, Any]:
-        """The properties."""
 
 
 class Tracker:

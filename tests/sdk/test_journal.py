@@ -179,3 +179,22 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LogError, match="cannot use"):
         Journal.open(tmp_path / "file" / "log")
+
+
+def test_what_version_1_wrote_stays_readable(tmp_path: Path) -> None:
+    """Bytes as version 1 wrote them; a reader of any later version must still take them."""
+    segment = (
+        "44504c47010000000700000000000000888ca97c9b01000078f04d64"  # header of segment 7
+        "a7d105000000be6c866c6669727374"  # "first"
+        "a7d10000000078f04d64"  # an empty record
+        "a7d1070000001a6f873fa7d17468697264"  # the marker's bytes and "third"
+    )
+    (tmp_path / f"{7:016x}.log").write_bytes(bytes.fromhex(segment) + bytes(100))
+    with Journal.open(tmp_path) as log:
+        assert everything(log) == [b"first", b"", b"\xa7\xd1third"]
+    cursor = "4450435201000000050000000000000007000000000000002b00000000000000"
+    cursor += "010000000000000001059419"  # slot 1: behind the first record
+    (tmp_path / "cursor").write_bytes(bytes(64) + bytes.fromhex(cursor).ljust(64, b"\0"))
+    with Journal.open(tmp_path) as log:
+        assert everything(log) == [b"", b"\xa7\xd1third"]
+        assert (log.damaged, log.pending_records) == (0, 2)
