@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from desirepath_collector.warehouse import ServerFile, Warehouse
 
-HELP = "Start a collector and a sample shop, and show a funnel, a segment and a prediction."
+HELP = "start a collector and a sample shop; show a funnel, a segment and a prediction"
 
 STARTING_S: Final = 60.0
 STOPPING_S: Final = 30.0
