@@ -120,6 +120,7 @@ MISTAKES = [
     (HEAD + 'types: {a: {const: "\\ud800"}}', 3, 23, "not valid YAML"),
     (HEAD + "defaults: {on_violation: rejct}", 3, 26, "'rejct' is not one of"),
     (HEAD + "defaults: {on_violations: drop}", 3, 12, "unknown policy 'on_violations'"),
+    (HEAD + "types: {number: string}", 3, 9, "the type's name 'number' is taken"),
     (HEAD + "types: {a b: string}", 3, 9, "the type's name 'a b'"),
     (HEAD + "types: {a: {$ref: b}, b: {$ref: a}}", 3, 33, "the type 'a' contains itself"),
     (HEAD + "types: {a: {items: {$ref: a}}}", 3, 27, "the type 'a' contains itself"),

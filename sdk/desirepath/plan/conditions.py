@@ -73,13 +73,17 @@ class Conditions:
         """The event of `Event Name.property`, whose property is planned."""
         if not isinstance(node.value, str):
             fail(node.place, "expected an event and a property, as in `Order Completed.total`")
-        fitting = [name for name in self._plan.events if node.value.startswith(name + ".")]
-        if not fitting:
+        # Both names may have dots in them: the longest event's name that fits is meant.
+        name, dot, rest = node.value.rpartition(".")
+        while dot and name not in self._plan.events:
+            name, dot, more = name.rpartition(".")
+            rest = f"{more}.{rest}"
+        if not dot:
             name = node.value.rpartition(".")[0] or node.value
             hint = closest(name, self._plan.events) or "write it as in `Order Completed.total`"
             fail(node.place, f"{node.value!r} names no planned event and property", hint)
-        event = self._plan.events[max(fitting, key=len)]
-        self._property(node.value[len(event.name) + 1 :], node.place, [event])
+        event = self._plan.events[name]
+        self._property(rest, node.place, [event])
         return event
 
     def _members(self, node: Node) -> list[tuple[str, Node]]:

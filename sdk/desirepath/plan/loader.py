@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from desirepath.errors import PlanError
 from desirepath.plan import sections
-from desirepath.plan.keywords import Types, check_name, closest
+from desirepath.plan.keywords import TYPES, Types, check_name, closest
 from desirepath.plan.model import (
     POLICIES,
     STATUSES,
@@ -49,12 +49,10 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
 def load(path: str | Path) -> Plan:
     """Read a plan file and what it includes; see `Plan.load`."""
     path = Path(path)
-    node = _read_file(path)
+    node, text = _read_file(path)
     files = _Files(path)
     files.include(node, path)
-    if files.count == 1:
-        return _plan(node, str(path), path.read_bytes())
-    return _plan(node, str(path), _as_document(node))
+    return _plan(node, str(path), text if files.count == 1 else _as_document(node))
 
 
 def parse(text: str | bytes, path: str = "<plan>") -> Plan:
@@ -65,14 +63,14 @@ def parse(text: str | bytes, path: str = "<plan>") -> Plan:
     return _plan(node, path, text.encode() if isinstance(text, str) else bytes(text))
 
 
-def _read_file(path: Path) -> Node:
+def _read_file(path: Path) -> tuple[Node, bytes]:
     try:
         text = path.read_bytes()
     except OSError as error:
         raise PlanError(
             f"cannot be read: {error.strerror or error}", path=str(path), hint="check the path"
         ) from None
-    return read(text, str(path))
+    return read(text, str(path)), text
 
 
 class _Files:
@@ -97,7 +95,7 @@ class _Files:
             entries = wanted.value if isinstance(wanted.value, list) else [wanted]
             for entry in entries:
                 file = self._file(entry, here)
-                part = _read_file(file)
+                part, _ = _read_file(file)
                 self._merge(root, part)
                 todo.append((part, file))
 
@@ -160,6 +158,8 @@ def _plan(root: Node, path: str, source: bytes) -> Plan:
         place = root.value["types"].keys[type_name]
         if not _NAME.fullmatch(type_name):
             fail(place, f"the type's name {type_name!r} must be letters, digits, _ and -")
+        if type_name in TYPES:
+            fail(place, f"the type's name {type_name!r} is taken", "JSON Schema has a type of it")
     resolved = types.resolve_all()
     events_node = root.value.get("events")
     events = {
