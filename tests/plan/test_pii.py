@@ -186,6 +186,8 @@ def test_a_short_key_is_refused() -> None:
     with pytest.raises(SettingsError) as caught:
         validator(key=b"short")
     assert "DESIREPATH_PII_KEY" in str(caught.value.hint)
+    with pytest.raises(SettingsError):
+        Plan.parse(PLAN.format(policy="drop")).compile(pii_key="text of 16 bytes")  # type: ignore[arg-type]
 
 
 @settings(max_examples=200, deadline=None)

@@ -36,7 +36,9 @@ def is_protected(value: Any) -> bool:
 
 
 def check_key(key: bytes | None) -> None:
-    """Refuse a key that is too short to protect anything."""
+    """Refuse a key that is too short to protect anything, or no bytes at all."""
+    if key is not None and not isinstance(key, bytes):
+        raise SettingsError("the pii key is not bytes", hint="encode it: KEY.encode()")
     if key is not None and len(key) < MIN_KEY_BYTES:
         raise SettingsError(
             f"the pii key has {len(key)} bytes",

@@ -217,9 +217,11 @@ class _Automaton:
             return None
         power, factor = _freedom(tree)
         power += not anchored
-        if factor > BACKTRACK_BUDGET:
+        # Each way costs as many steps as the pattern is long; ten are within the budget's measure.
+        ways = BACKTRACK_BUDGET / factor / max(1.0, len(self._ways) / 10)
+        if ways < 1:
             return 0
-        return int((BACKTRACK_BUDGET / factor) ** (1 / power)) if power else None
+        return int(ways ** (1 / power)) if power else None
 
     def _is_anchored(self) -> bool:
         reached = self._reach(frozenset((self._start,)), False, True, True)
