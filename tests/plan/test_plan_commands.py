@@ -110,13 +110,15 @@ def test_infer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_infer_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "infer", str(tmp_path / "none.jsonl")]) == 1
-    assert "No such file" in capsys.readouterr().err
+    assert "no file" in capsys.readouterr().err
     events = tmp_path / "events.jsonl"
     events.write_text('{"a": 1}\n')
     assert main(["plan", "infer", str(events)]) == 1
-    assert "--event-field" in capsys.readouterr().err
+    assert "--map event=FIELD" in capsys.readouterr().err
     assert main(["plan", "infer", str(events), "--json"]) == 1
-    assert "--event-field" in answer(capsys)["error"]["hint"]
+    assert "--map event=FIELD" in answer(capsys)["error"]["hint"]
+    assert main(["plan", "infer", str(events), "--map", "event"]) == 1
+    assert "--map" in capsys.readouterr().err
     events.write_text('{"event": "A"}\n')
     assert main(["plan", "infer", str(events), "-o", str(tmp_path)]) == 1
     assert "directory" in capsys.readouterr().err

@@ -111,7 +111,8 @@ def infer(
     paths: Sequence[str | Path],
     *,
     name: str | None = None,
-    event_field: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+    event: str | None = None,
     ignore: Sequence[str] = (),
 ) -> Draft:
     """Draft a plan from files of recorded events (see `desirepath.plan.records.read_calls`).
@@ -121,8 +122,8 @@ def infer(
     InputError
         A file cannot be read, or no record in all of them is an event.
     """
-    records = read_calls(paths, event_field=event_field, ignore=ignore)
-    return draft(records, name=name or _slug(Path(paths[0]).stem))
+    records = read_calls(paths, mapping=mapping, event=event, ignore=ignore)
+    return draft(records, name=name or _slug(Path(paths[0]).name.partition(".")[0]))
 
 
 def draft(records: Iterable[Call | Skipped], *, name: str) -> Draft:
@@ -134,7 +135,7 @@ def draft(records: Iterable[Call | Skipped], *, name: str) -> Draft:
         if not gathered.skipped:
             raise InputError("no event found: the input is empty")
         first = gathered.skipped[0]
-        hint = "Name the field that holds the event's name: --event-field NAME."
+        hint = "Name the field that holds it, --map event=FIELD, or all events: --event NAME."
         if first.reason.startswith("not JSON"):
             hint = "One JSON object a line, or a table in a file that ends in .csv or .tsv."
         raise InputError(f"{first.place}: no event found: {first.reason}", hint=hint)
@@ -209,7 +210,7 @@ class _Gathered:
         if len(text.encode()) > MAX_BYTES:
             raise InputError(
                 f"the draft of {len(events):,} events is larger than 1 MiB, the most a plan can be",
-                hint="Do the events' names hold data? Name another field: --event-field NAME.",
+                hint="Do the events' names hold data? Name another field: --map event=FIELD.",
             )
         return Draft(
             plan=plan,
@@ -392,7 +393,14 @@ def _personal(field: _Shape, name: str) -> tuple[str, personal.Treatment] | None
             if count * (20 if what == "an e-mail address" else 2) >= strings:
                 return f"{what}, by its values", treatment
     guess = personal.by_name(name)
-    return (f"{guess[0]}, by its name", guess[1]) if guess is not None and scalars else None
+    if guess is None or not scalars:
+        return None
+    if field.values and {value.lower() for value in field.values} <= _ANSWERS:
+        return None  # `PhoneService: Yes` is no phone number
+    return f"{guess[0]}, by its name", guess[1]
+
+
+_ANSWERS: Final = frozenset({"", "yes", "no", "y", "n", "true", "false", "none", "unknown"})
 
 
 def _escape(key: str) -> str:

@@ -84,7 +84,9 @@ def by_name(name: str) -> tuple[str, Treatment] | None:
     return None
 
 
-_NOT_A_VALUE: Final = frozenset({"count", "verified", "type", "status", "length", "opt", "has"})
+_NOT_A_VALUE: Final = frozenset(
+    {"count", "verified", "type", "status", "length", "opt", "has", "service"}
+)
 """`email_verified`, `card_type`: about a personal value, not one."""
 
 

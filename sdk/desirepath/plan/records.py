@@ -1,68 +1,44 @@
 """Reads recorded events from files, whatever made them.
 
 JSON Lines or one JSON document (Segment calls, batches of them, captured HTTP requests, bare
-objects with an event name in some field) and CSV with a header. A record that cannot be an event
-is never dropped in silence: it comes back as `Skipped`, with its place and the reason.
+objects) and tables with a header. Bare objects and the rows of tables are understood as
+`desirepath send` understands them: the same names, the same mapping, the same fields left out, so
+that a plan drafted from a file fits what sending the file will bring. A record that cannot be an
+event is never dropped in silence: it comes back as `Skipped`, with its place and the reason.
 """
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import math
 import re
-from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
 
+from desirepath._rows import Row, RowFile
 from desirepath.errors import InputError
 from desirepath.event import KINDS, PAGE_EVENT, SCREEN_EVENT, Kind
 
 __all__ = ["EVENT_FIELDS", "Call", "Skipped", "read_calls"]
 
-EVENT_FIELDS: Final = ("event", "event_name", "event_type", "eventName", "name")
-"""Where a bare record's event name is looked for, in this order."""
+EVENT_FIELDS: Final = ("event", "event_name", "event_type", "eventName")
+"""Where a bare record's event name is looked for, in this order, if no mapping says it."""
 
-_PROPERTY_FIELDS: Final = ("properties", "event_properties")
+_USUAL: Final = frozenset(
+    {"type", "event", "user_id", "userId", "anonymous_id", "anonymousId", "timestamp"}
+    | {"message_id", "messageId", "group_id", "groupId", "previous_id", "previousId"}
+    | {"session_id", "sessionId", "properties", "traits", "context"}
+)
+"""Names that `desirepath send` understands without a mapping; they are no properties."""
 
 _ENVELOPE: Final = frozenset(
-    {
-        "type",
-        "event",
-        "event_name",
-        "event_type",
-        "eventName",
-        "userId",
-        "user_id",
-        "anonymousId",
-        "anonymous_id",
-        "distinct_id",
-        "device_id",
-        "groupId",
-        "group_id",
-        "previousId",
-        "timestamp",
-        "time",
-        "ts",
-        "originalTimestamp",
-        "receivedAt",
-        "sentAt",
-        "sent_at",
-        "messageId",
-        "message_id",
-        "insert_id",
-        "uuid",
-        "context",
-        "integrations",
-        "writeKey",
-        "channel",
-        "_metadata",
-        "user_properties",
-    }
+    {"channel", "integrations", "originalTimestamp", "receivedAt", "sentAt", "version"}
+    | {"writeKey", "name", "category", "_metadata"}
 )
-"""Fields of a bare record that say who, when and how; they are no properties."""
+"""What Segment's clients put around a call; no properties either."""
 
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
@@ -101,85 +77,86 @@ class Skipped(msgspec.Struct, frozen=True):
 
 
 def read_calls(
-    paths: Sequence[str | Path], *, event_field: str | None = None, ignore: Sequence[str] = ()
+    paths: Sequence[str | Path],
+    *,
+    mapping: Mapping[str, str] | None = None,
+    event: str | None = None,
+    ignore: Sequence[str] = (),
 ) -> Iterator[Call | Skipped]:
     """Read every record of the files, one after the other.
 
     Parameters
     ----------
     paths
-        `.csv` and `.tsv` files are read as tables, all others as JSON.
-    event_field
-        The field or column that names a bare record's event; default: the first of
-        `EVENT_FIELDS` that it has.
+        `.csv`, `.tsv`, `.jsonl`, `.json`, each also `.gz`.
+    mapping
+        Which field or column of a bare record holds what, as in `desirepath send --map`:
+        `{"event": "page", "timestamp": "ts"}`. What is mapped is no property.
+    event
+        The name of every bare record's event, where no field holds it.
     ignore
-        Fields of bare records that are no properties, besides the usual ones for ids and times.
+        Fields of bare records that are no properties either.
 
     Raises
     ------
     InputError
-        A file cannot be read, or a table lacks the column `event_field`.
+        A file cannot be read, or a table lacks a mapped column.
     """
-    options = _Options(event_field, frozenset(ignore) | _ENVELOPE | {event_field or "event"})
-    for path in map(Path, paths):
+    options = _Options(dict(mapping or {}), event, frozenset(ignore))
+    for path in map(str, paths):
         try:
-            if path.suffix.lower() in (".csv", ".tsv"):
-                yield from _table(path, options)
-            else:
-                yield from _json(path, options)
+            yield from _file(path, options)
         except OSError as error:
             raise InputError(f"{path}: {error.strerror or error}") from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
 
 
 class _Options(msgspec.Struct, frozen=True):
-    event_field: str | None
+    mapping: dict[str, str]
+    event: str | None
     ignore: frozenset[str]
 
+    @property
+    def mapped(self) -> frozenset[str]:
+        """The fields that the mapping has taken."""
+        return frozenset({source.partition(".")[0] for source in self.mapping.values()})
 
-def _json(path: Path, options: _Options) -> Iterator[Call | Skipped]:
-    with path.open("rb") as file:
-        # Some tools of Windows put a byte order mark before the first record.
-        skipped = len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0
-        file.seek(skipped)
-        start = file.read(1)
-        file.seek(skipped)
-        if start == b"[":
-            yield from _document(path, file.read(), options)
-            return
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            place = f"{path}:{number}"
-            try:
-                record = msgspec.json.decode(line)
-            except (msgspec.DecodeError, RecursionError) as error:
-                if number == 1 and (pretty := _decoded(path)) is not None:
-                    # One indented document, not a record a line.
-                    yield from _record(pretty, str(path), options)
-                    return
-                yield Skipped(place, f"not JSON: {error}")
-                continue
+
+def _file(path: str, options: _Options) -> Iterator[Call | Skipped]:
+    document = _document(path)
+    if document is not None:
+        for index, record in enumerate(document):
+            place = f"{path}[{index}]" if len(document) > 1 else path
             yield from _record(record, place, options)
+        return
+    with contextlib.closing(RowFile(path)) as file:
+        if file.columns is not None:
+            yield from _table(path, file, options)
+            return
+        for row in file.rows():
+            if row.values is None:
+                yield Skipped(f"{path}:{row.line}", row.error)
+            else:
+                yield from _record(row.values, f"{path}:{row.line}", options)
 
 
-def _document(path: Path, raw: bytes, options: _Options) -> Iterator[Call | Skipped]:
-    try:
-        records = msgspec.json.decode(raw, type=list[Any])
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InputError(
-            f"{path}: not JSON: {error}", hint="A file starting with [ must be one JSON array."
-        ) from error
-    for index, record in enumerate(records):
-        yield from _record(record, f"{path}[{index}]", options)
-
-
-def _decoded(path: Path) -> Any:
-    try:
-        return msgspec.json.decode(path.read_bytes())
-    except (msgspec.DecodeError, RecursionError):
+def _document(path: str) -> list[Any] | None:
+    """The records of one JSON document; None if the file is lines or a table."""
+    if not path.endswith(".json"):
         return None
+    raw = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf")
+    first, _, more = raw.lstrip().partition(b"\n")
+    if not first.startswith(b"["):
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):
+            msgspec.json.decode(first)
+            if more.strip():
+                return None  # a whole record on its first line: JSON Lines
+    try:
+        found = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        if first.startswith(b"["):
+            raise InputError(f"{path}: not JSON: {error}") from error
+        return None
+    return found if isinstance(found, list) else [found]
 
 
 def _record(
@@ -203,41 +180,84 @@ def _record(
     problem = _unplannable(record)
     if problem is not None:
         yield Skipped(place, problem)
-        return
-    yield _call(record, place, options)
+    else:
+        yield _call(record, place, options, row=depth == 0)
 
 
-def _call(record: dict[str, Any], place: str, options: _Options) -> Call | Skipped:
-    kind = record.get("type")
-    if kind in KINDS and options.event_field is None:
-        return _segment(cast("Kind", kind), record, place)
-    fields = (options.event_field,) if options.event_field else EVENT_FIELDS
-    field = next((name for name in fields if isinstance(record.get(name), str)), None)
-    if field is None or not record[field]:
-        wanted = f"no {fields[0]!r}" if options.event_field else "no event name"
-        return Skipped(place, f"{wanted}: its fields are {', '.join(sorted(record)[:8])}")
-    for name in _PROPERTY_FIELDS:
-        if isinstance(record.get(name), dict):
-            return Call("track", record[field], record[name], _object(record, "context"), place)
-    payload = {
-        key: value for key, value in record.items() if key not in options.ignore and key != field
-    }
-    return Call("track", record[field], payload, _object(record, "context"), place)
-
-
-def _segment(kind: Kind, record: dict[str, Any], place: str) -> Call | Skipped:
-    context = _object(record, "context")
-    if kind in ("identify", "group"):
-        return Call(kind, "", _object(record, "traits"), context, place)
+def _call(record: dict[str, Any], place: str, options: _Options, *, row: bool) -> Call | Skipped:
+    """A record as a call; `row`: it stands alone in its line, as `desirepath send` reads it."""
+    kind = _dig(record, options.mapping.get("type", "type"))
+    context = {**_object(record, "context"), **_mapped(options, record, "context")}
     if kind == "alias":
-        return Call(kind, "", {}, context, place)
-    payload = _object(record, "properties")
-    if kind != "track":
-        return Call(kind, PAGE_EVENT if kind == "page" else SCREEN_EVENT, payload, context, place)
-    event = record.get("event")
-    if not isinstance(event, str) or not event:
-        return Skipped(place, "a track call without an event name")
-    return Call(kind, event, payload, context, place)
+        return Call("alias", "", {}, context, place)
+    if kind in ("identify", "group"):
+        payload = _payload(record, ("traits",), options, row=row)
+        return Call(cast("Kind", kind), "", payload, context, place)
+    payload = _payload(record, ("properties", "event_properties"), options, row=row)
+    if kind in ("page", "screen"):
+        name = PAGE_EVENT if kind == "page" else SCREEN_EVENT
+        return Call(cast("Kind", kind), name, payload, context, place)
+    event = _event(record, options)
+    if event is None:
+        wanted = options.mapping.get("event")
+        what = f"no event name in {wanted!r}" if wanted else "no event name"
+        return Skipped(place, f"{what}: its fields are {', '.join(sorted(record)[:8])}")
+    return Call("track", event, payload, context, place)
+
+
+def _payload(
+    record: Mapping[str, Any], heads: Sequence[str], options: _Options, *, row: bool
+) -> dict[str, Any]:
+    """Properties or traits: in an object of their own, side by side with the rest, or both."""
+    own = next((record[head] for head in heads if isinstance(record.get(head), dict)), None)
+    enveloped = "messageId" in record or record.get("type") in KINDS
+    beside: dict[str, Any] = {}
+    if own is None or row:
+        beside = {} if enveloped and not row else _flat(record, options, enveloped=enveloped)
+        beside.pop("event_properties", None)
+    return {**beside, **_mapped(options, record, heads[0]), **(own or {})}
+
+
+def _event(record: Mapping[str, Any], options: _Options) -> str | None:
+    fields = [options.mapping["event"]] if "event" in options.mapping else EVENT_FIELDS
+    for field in fields:
+        value = _dig(record, field)
+        if value not in (None, "") and not isinstance(value, dict | list):
+            return str(value)
+    return options.event
+
+
+def _flat(record: Mapping[str, Any], options: _Options, *, enveloped: bool) -> dict[str, Any]:
+    """The fields of a record that `desirepath send` makes properties of."""
+    taken = options.mapped | options.ignore | _USUAL | (_ENVELOPE if enveloped else frozenset())
+    if "event" not in options.mapping:
+        taken |= {next((field for field in EVENT_FIELDS if record.get(field)), "event")}
+    return {
+        key: value
+        for key, value in record.items()
+        # What is empty says nothing.
+        if key not in taken and value is not None and value != ""
+    }
+
+
+def _mapped(options: _Options, record: Mapping[str, Any], head: str) -> dict[str, Any]:
+    """What the mapping puts into the properties or the context under another name."""
+    found: dict[str, Any] = {}
+    for target, source in options.mapping.items():
+        if target.startswith(f"{head}."):
+            value = _dig(record, source)
+            if value not in (None, ""):
+                found[target.removeprefix(f"{head}.")] = value
+    return found
+
+
+def _dig(record: Mapping[str, Any], path: str) -> Any:
+    if path in record:
+        return record[path]
+    value: Any = record
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def _object(record: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -263,50 +283,50 @@ def _unplannable(record: Any) -> str | None:
     return None
 
 
-def _table(path: Path, options: _Options) -> Iterator[Call | Skipped]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    names, readers = _columns(path, delimiter)
-    if options.event_field is not None and options.event_field not in names:
-        raise InputError(
-            f"{path}: no column {options.event_field!r}", hint=f"Its columns: {', '.join(names)}"
-        )
-    for number, row in _rows(path, delimiter):
+def _table(path: str, file: RowFile, options: _Options) -> Iterator[Call | Skipped]:
+    columns = file.columns or []
+    for target, column in options.mapping.items():
+        if column not in columns:
+            raise InputError(
+                f"{path}: no column {column!r} for {target}",
+                hint=f"Its columns: {', '.join(columns)}",
+            )
+    # Standard input cannot be read twice.
+    kept = list(file.rows()) if path == "-" else None
+    readers = _readers(columns, file.rows() if kept is None else kept)
+    if kept is not None:
+        yield from _rows(path, kept, readers, options)
+        return
+    with contextlib.closing(RowFile(path)) as again:
+        yield from _rows(path, again.rows(), readers, options)
+
+
+def _rows(
+    path: str, rows: Iterator[Row] | list[Row], readers: Mapping[str, Any], options: _Options
+) -> Iterator[Call | Skipped]:
+    named = {options.mapping.get("event", ""), *EVENT_FIELDS}
+    for row in rows:
+        place = f"{path}:{row.line}"
+        if row.values is None:
+            yield Skipped(place, row.error)
+            continue
         record = {
-            name: reader(cell)
-            for name, reader, cell in zip(names, readers, row, strict=False)
+            # A column of numbers can name events, too.
+            name: cell if name in named else readers[name](cell)
+            for name, cell in row.values.items()
             if cell != "" and name
         }
-        for field in (options.event_field, *EVENT_FIELDS):
-            if field in record:
-                # A column of numbers can name events, too.
-                record[field] = str(row[names.index(field)])
-        yield _call(record, f"{path}:{number}", options)
+        yield _call(record, place, options, row=True)
 
 
-def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        next(reader, None)
-        try:
-            for row in reader:
-                if row:
-                    yield reader.line_num, row
-        except csv.Error as error:
-            raise InputError(f"{path}:{reader.line_num}: not a table: {error}") from error
-
-
-def _columns(path: Path, delimiter: str) -> tuple[list[str], list[Any]]:
-    """The columns' names and how to read a cell of each: by what all cells of it look like."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        names = next(csv.reader(file, delimiter=delimiter), [])
-    if not names:
-        raise InputError(f"{path}: empty", hint="A table needs a line of column names.")
-    looks: list[set[str]] = [set() for _ in names]
-    for _, row in _rows(path, delimiter):
-        for look, cell in zip(looks, row, strict=False):
-            if cell != "" and "text" not in look:
-                look.add(_look(cell))
-    return names, [_reader(look) for look in looks]
+def _readers(columns: Sequence[str], rows: Iterator[Row] | list[Row]) -> dict[str, Any]:
+    """How to read a cell of each column: by what all cells of it look like."""
+    looks: dict[str, set[str]] = {name: set() for name in columns}
+    for row in rows:
+        for name, cell in (row.values or {}).items():
+            if cell != "" and "text" not in looks[name]:
+                looks[name].add(_look(cell))
+    return {name: _reader(look) for name, look in looks.items()}
 
 
 def _look(cell: str) -> str:

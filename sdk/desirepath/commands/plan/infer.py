@@ -18,9 +18,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="write the draft here")
     parser.add_argument("--name", help="the plan's name (default: the first file's name)")
     parser.add_argument(
-        "--event-field",
-        metavar="FIELD",
-        help="the field or column with the event's name (default: event, event_name, ...)",
+        "--map",
+        action="append",
+        default=[],
+        metavar="FIELD=COLUMN,...",
+        help="which column or field holds what, as in `desirepath send`, e.g. event=page",
+    )
+    parser.add_argument(
+        "--event", metavar="NAME", help="the name of all events, where no field holds it"
     )
     parser.add_argument(
         "--ignore",
@@ -33,9 +38,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: drafted."""
+    from desirepath._shape import parse_map
     from desirepath.plan.infer import infer
 
-    draft = infer(args.files, name=args.name, event_field=args.event_field, ignore=args.ignore)
+    draft = infer(
+        args.files,
+        name=args.name,
+        mapping=parse_map(args.map),
+        event=args.event,
+        ignore=args.ignore,
+    )
     if args.json:
         if args.output is not None:
             write_text(draft.text, args.output)
