@@ -165,7 +165,7 @@ class Admitter:
         for index, wire in enumerate(batch.wires):
             row: Row | None = None
             if (kind or wire.type) == "track" and not faults:
-                row = self._plain(wire, sender)
+                row = self._plain(batch, index, wire, sender)
             if row is None:
                 row = self._judge(batch, index, wire, sender, kind)
             rows.append(row)
@@ -186,8 +186,8 @@ class Admitter:
             self._plans.of_source(source.name),
         )
 
-    def _plain(self, wire: Wire, sender: _Sender) -> EventRow | None:
-        """The row of a track call with nothing unusual about it; None if `_judge` must look.
+    def _plain(self, batch: Batch, index: int, wire: Wire, sender: _Sender) -> Row | None:
+        """The row of a track call that only the plan can object to; None if `_judge` must look.
 
         Nine of ten events come this way, at a third of the cost.
         """
@@ -230,7 +230,27 @@ class Admitter:
         name, version, validator = context.checker or sender.checker
         verdict = validator.check("track", event, payload or b"{}", context.raw)
         if verdict.decision != "accept":
-            return None
+            return QuarantineRow(
+                message_id,
+                "track",
+                event,
+                user_id,
+                anonymous_id,
+                sender.received_ms,
+                sender.sent_ms,
+                sender.source.name,
+                name,
+                version,
+                verdict.violations,
+                self._kept(
+                    batch.raw(index),
+                    "track",
+                    message_id,
+                    verdict.payload,
+                    verdict.context,
+                    verdict.violations,
+                ),
+            )
         return EventRow(
             message_id,
             "track",

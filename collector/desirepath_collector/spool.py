@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -17,15 +18,59 @@ from pathlib import Path
 from typing import Final
 
 from desirepath.errors import LogError, LogFullError
-from desirepath.journal import Journal
+from desirepath.journal import DiskFileSystem, File, Journal
 from desirepath_collector.http.answers import Refusal
 
 __all__ = ["SEGMENT_BYTES", "Done", "Spool"]
 
 SEGMENT_BYTES: Final = 32 << 20
+_LARGE_BYTES: Final = 16 << 10
 
 Done = Callable[[Refusal | None], None]
 """Called on the event loop with None when the records are durable, else with the reason."""
+
+
+class _SpoolFiles(DiskFileSystem):
+    """Writes large records past the journal's memory map.
+
+    A fresh page of a shared map costs a fault and a note in the file system's own journal, 3 us
+    each: 190 us for the record of 500 events, where one pwrite takes 85.
+    """
+
+    def create(self, path: Path, size: int) -> File:
+        file = super().create(path, size)
+        try:
+            return _SpoolFile(file, os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+        except OSError:
+            file.close()
+            path.unlink()
+            raise
+
+
+class _SpoolFile:
+    def __init__(self, file: File, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._file = file
+        self.size = file.size
+        self.read = file.read
+        self.truncate = file.truncate
+        self.sync = file.sync
+
+    def write(self, offset: int, data: bytes) -> None:
+        if len(data) < _LARGE_BYTES:
+            self._file.write(offset, data)
+            return
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._descriptor, view, offset)
+            offset += written
+            view = view[written:]
+
+    def close(self) -> None:
+        self._file.close()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 class Spool:
@@ -58,10 +103,13 @@ class Spool:
         cls, folder: Path, *, max_bytes: int, on_commit: Callable[[], None] | None = None
     ) -> Spool:
         """Open or make the spool in a folder; LogHeldError if another process owns it."""
-        segment_bytes = min(SEGMENT_BYTES, max_bytes)
-        return cls(
-            Journal.open(folder, max_bytes=max_bytes, segment_bytes=segment_bytes), on_commit
+        journal = Journal.open(
+            folder,
+            max_bytes=max_bytes,
+            segment_bytes=min(SEGMENT_BYTES, max_bytes),
+            files=_SpoolFiles(),
         )
+        return cls(journal, on_commit)
 
     def submit(self, records: Sequence[bytes], done: Done) -> None:
         """Append records; `done` is called, later, when they are durable or cannot be.

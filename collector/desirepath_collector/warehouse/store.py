@@ -30,6 +30,7 @@ from desirepath_collector.warehouse.engine import (
     require_features,
     settings_of,
 )
+from desirepath_collector.warehouse.erasure import Receipt, Tombstones, erase, export
 from desirepath_collector.warehouse.folder import WAREHOUSE_NAME, FolderLock, read_server_file
 from desirepath_collector.warehouse.people import People
 from desirepath_collector.warehouse.rows import EventRow, QuarantineRow
@@ -80,6 +81,7 @@ class Warehouse:
         self._lock = lock
         self._writing = threading.Lock()
         self._people = People(handles)
+        self._tombstones = Tombstones(handles)
 
     @classmethod
     def open(cls, target: str | os.PathLike[str], database: str = DEFAULT_DATABASE) -> Warehouse:
@@ -163,8 +165,9 @@ class Warehouse:
         """Insert `rows`, once for each `token`, and attribute the people they introduce.
 
         The caller freezes a batch before the first attempt and repeats it whole: the same token
-        always goes with the same rows.
+        always goes with the same rows. Rows of people who were erased are dropped.
         """
+        rows = self._tombstones.living(rows)
         if not rows:
             return
         self._insert("events", encode.EVENT_COLUMNS, encode.events(rows), token)
@@ -172,6 +175,7 @@ class Warehouse:
 
     def insert_quarantine(self, rows: Sequence[QuarantineRow], token: str) -> None:
         """Insert `rows` into the quarantine, once for each `token`."""
+        rows = self._tombstones.living(rows)
         if rows:
             self._insert("quarantine", encode.QUARANTINE_COLUMNS, encode.quarantine(rows), token)
 
@@ -202,6 +206,39 @@ class Warehouse:
         with self._handles.borrow() as client:
             live = client.query(_LIVE_PLAN).result_rows
         return Plan.parse(live[0][0], path="the published plan") if live else None
+
+    def erase(self, person: str, *, wait: bool = True) -> Receipt:
+        """Remove a person, named by any of their ids, and keep what comes late from coming back.
+
+        Parameters
+        ----------
+        person
+            Any id of theirs.
+        wait
+            Wait until the last file that held them is gone, which the receipt then says.
+
+        Raises
+        ------
+        InputError
+            If nobody is known by that id.
+        """
+        with self._writing, self._handles.borrow() as client:
+            receipt = erase(client, person, wait=wait)
+        self._tombstones.forget()
+        self._people.forget()
+        self._people.reload()
+        return receipt
+
+    def export(self, person: str) -> dict[str, Any]:
+        """Everything that is kept about a person, named by any of their ids.
+
+        Raises
+        ------
+        InputError
+            If nobody is known by that id.
+        """
+        with self._handles.borrow() as client:
+            return export(client, person)
 
     def close(self) -> None:
         """Let go of the engine and of the folder."""
