@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from desirepath.plan.formats import FORMATS
 from desirepath.plan.regex import PatternError, compile_pattern
-from desirepath.plan.wire import decode, encode, escape, fits, scan, show
+from desirepath.plan.wire import compact, decode, encode, escape, fits, scan, show
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,31 @@ def test_numbers_beyond_a_double_come_as_decimals() -> None:
     assert decode(b"0.1000000000000000055").value == Decimal("0.1000000000000000055")
     assert decode(b"0.1").value == 0.1
     assert encode(Decimal("1E+2")) == b"1E+2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\ud800\u0041",
+        r"\udc00",
+        r"\udc00\ud800",
+        r"\ud800x",
+        r"\ud83d\ude00\ud83d",
+        r"\ud800\n",
+        r"\ud800\\u",
+        r"a\udfff\u0041",
+        r"\ud800\udbff",
+        r"\ud800\ue000",
+    ],
+)
+def test_lone_surrogates_are_never_text(text: str) -> None:
+    assert [one.code for one in decode(b'{"a":"%s"}' % text.encode()).violations] == ["encoding"]
+
+
+def test_escapes_are_written_in_one_way() -> None:
+    raw = rb'{"a": "\u00e9\ud83d\ude00\/\u0022\\u00e9\n\u000a", "\u0062": 1.5}'
+    assert compact(raw) == '{"a":"é😀/\\"\\\\u00e9\\n\\n","b":1.5}'.encode()
+    assert encode(decode(raw).value) == compact(raw)
 
 
 def test_integers_of_64_bits_fit() -> None:

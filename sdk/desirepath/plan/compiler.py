@@ -150,8 +150,10 @@ class Validator:
         kept_context = self._contexts.get(context)
         if kept_context is None:
             before = len(out)
-            kept_context, bad = self._context.judge(context, out)
-            rejected |= bad
+            kept_context = self._context.accept(context)
+            if kept_context is None:
+                kept_context, bad = self._context.judge(context, out)
+                rejected |= bad
             # Of a context with something personal in it nothing stays in memory.
             is_kept = kept_context == context or not self._context.is_personal
             if len(out) == before and is_kept and len(context) <= MAX_CONTEXT_BYTES:

@@ -27,7 +27,7 @@ from desirepath.plan.model import Property
 from desirepath.plan.regex import compile_pattern
 from desirepath.plan.violations import Violation
 from desirepath.plan.walker import compile_schema
-from desirepath.plan.wire import encode, fits, scan
+from desirepath.plan.wire import compact, decode_any, encode, fits, scan
 
 __all__ = ["FAILURES", "FastPath"]
 
@@ -43,7 +43,6 @@ MAX_SEEN_LENGTH: Final = 64
 
 _MAX_EXACT: Final = 2**53
 _INT64: Final = (-(2**63), 2**63 - 1)
-_decode_any = msgspec.json.Decoder().decode
 FAILURES: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 """What decoding may raise; none of it leaves the validator."""
 
@@ -63,11 +62,16 @@ class FastPath:
     # Slots: of a large plan each byte that a check touches may have left the processor's caches.
     __slots__ = ("_key", "_orders", "_properties", "run")
 
-    def __init__(self, properties: Mapping[str, Property], key: bytes | None) -> None:
+    def __init__(
+        self,
+        properties: Mapping[str, Property],
+        key: bytes | None,
+        others: Callable[[Mapping[str, Any]], bool] | None = None,
+    ) -> None:
         self._properties = properties
         self._key = key
         self._orders = 0
-        self.run = self._build(None)
+        self.run = self._build(None) if others is None else self._build_open(others)
         """The payload as it is to be kept, None if this path cannot tell that it is valid.
 
         Raises one of `FAILURES` where msgspec already sees that it is not.
@@ -113,18 +117,48 @@ class FastPath:
         run: Callable[[bytes], bytes | None] = _function("raw", [*lines, "return out"], scope)
         return run
 
+    def _build_open(
+        self, others: Callable[[Mapping[str, Any]], bool]
+    ) -> Callable[[bytes], bytes | None]:
+        """The function of payloads whose other properties are nobody's concern.
+
+        `others` tells of a decoded payload whether they may all stay as they are.
+        """
+        tests = [
+            (name, _checked(prop.schema), prop.required) for name, prop in self._properties.items()
+        ]
+
+        def run(raw: bytes) -> bytes | None:
+            if scan(raw) is not None:
+                return None
+            value = decode_any(raw)
+            out = encode(value)
+            if (out != raw and out != compact(raw)) or type(value) is not dict:
+                return None
+            if not fits(value) or not others(value):
+                return None
+            for name, test, required in tests:
+                if name in value:
+                    if not test(value[name]):
+                        return None
+                elif required:
+                    return None
+            return out
+
+        return run
+
     def _settle(self, raw: bytes, out: bytes) -> bytes | None:
         """What to keep of a payload that is valid but not written as its struct writes it."""
-        compact = msgspec.json.format(raw, indent=-1) if b'": ' in raw else raw
-        if out == compact:
+        text = compact(raw)
+        if out == text:
             return out
-        value = _decode_any(compact)
-        if encode(value) != compact:
+        value = decode_any(text)
+        if encode(value) != text:
             return None
         if self._orders < MAX_ORDERS:
             self._orders += 1
             self.run = self._build(value)
-        return compact
+        return text
 
 
 def _member(sample: Any, name: str) -> Any:

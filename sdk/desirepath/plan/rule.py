@@ -74,16 +74,21 @@ class Rule(FastPath):
         key: bytes | None,
         quiet: bool = False,
     ) -> None:
-        super().__init__(properties, key)
+        treatments = {
+            name: pii.Treatment.of(prop.schema, prop.pii) for name, prop in properties.items()
+        }
+        treated = [name for name, treatment in treatments.items() if treatment is not None]
+        is_open = quiet and unplanned != "drop"
+        as_it_is = frozenset((UNFIT, *personal, *treated)).isdisjoint
+        super().__init__(properties, key, as_it_is if is_open else None)
         self._root = root
         self._on_violation = on_violation
         self._unplanned = unplanned
         self._is_quiet = quiet
         self._personal = personal
-        treatments = [pii.Treatment.of(prop.schema, prop.pii) for prop in properties.values()]
-        self.is_personal = any(treatments)
+        self.is_personal = bool(treated)
         """Whether anything that is planned here is personal."""
-        self.has_hashes = any(one is not None and one.has_hashes for one in treatments)
+        self.has_hashes = any(one is not None and one.has_hashes for one in treatments.values())
         """Whether anything that is planned here is to be hashed."""
         self._planned: dict[str, _Planned] | None = None
         self._names = {fold(name): name for name in properties}

@@ -24,7 +24,9 @@ __all__ = [
     "MAX_INTEGER",
     "MIN_INTEGER",
     "Reading",
+    "compact",
     "decode",
+    "decode_any",
     "encode",
     "escape",
     "fits",
@@ -46,7 +48,9 @@ MAX_NUMBER_LENGTH: Final = 800
 _NOT_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[^][{}"]+', re.DOTALL)
 _DEPTH_OF: Final = {91: 1, 123: 1, 93: -1, 125: -1}
 
-_decode_any = msgspec.json.Decoder().decode
+_ESCAPES = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+|\\.")
+
+decode_any = msgspec.json.Decoder().decode
 
 encode = msgspec.json.Encoder(decimal_format="number").encode
 """Compact JSON of plain values; a `Decimal` is written as the number it is."""
@@ -57,7 +61,8 @@ def scan(raw: bytes, *, max_depth: int = MAX_DEPTH) -> Violation | None:
 
     Iterative and linear; says nothing about whether the bytes are JSON.
     """
-    if raw.count(b"[") + raw.count(b"{") <= max_depth:
+    # Each level takes two bytes and each of its beginnings is one of these two.
+    if len(raw) <= 2 * max_depth or raw.count(b"[") + raw.count(b"{") <= max_depth:
         return None
     depth = 0
     for byte in _NOT_BRACKETS.sub(b"", raw):
@@ -117,12 +122,27 @@ def decode(raw: bytes) -> Reading:
         return Reading(None, [Violation("json", "", "JSON", str(error)[:FOUND_LIMIT])])
 
 
+def compact(raw: bytes) -> bytes:
+    """The same JSON without white space, its escapes as `encode` writes them.
+
+    Only for bytes that msgspec has decoded. The tokens stay as they are, so if encoding the
+    decoded value gives these bytes, it has lost no key and changed no number.
+    """
+    # Most white space is that of Python's json.dumps; other is left for the comparison to find.
+    text = msgspec.json.format(raw, indent=-1) if b'": ' in raw or b"\n" in raw else raw
+    return _ESCAPES.sub(_rewrite, text) if b"\\" in text else text
+
+
+def _rewrite(escapes: re.Match[bytes]) -> bytes:
+    return encode(decode_any(b'"%s"' % escapes[0]))[1:-1]
+
+
 def _quickly(raw: bytes) -> Any:
     """The value if msgspec reads it and writes the same bytes again, so nothing was lost."""
     try:
-        value = _decode_any(raw)
+        value = decode_any(raw)
         again = encode(value)
-        if (again == raw or again == msgspec.json.format(raw, indent=-1)) and fits(value):
+        if (again == raw or again == compact(raw)) and fits(value):
             return value
     except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
