@@ -1,4 +1,5 @@
--- What the collector writes. Everything an analyst reads is a view over these.
+-- What the collector writes. Everything an analyst reads is a view over these. Old parts are looked
+-- for every two seconds, and the text of a mutation is not kept: an erasure has to end some time.
 
 CREATE TABLE IF NOT EXISTS events
 (
@@ -40,7 +41,9 @@ SETTINGS
     non_replicated_deduplication_window = 1000,
     map_serialization_version = 'with_buckets', map_serialization_version_for_zero_level_parts = 'basic',
     map_buckets_min_avg_size = 0, map_buckets_strategy = 'constant', max_buckets_in_map = 16,
-    min_age_to_force_merge_seconds = 86400, min_age_to_force_merge_on_partition_only = 1
+    min_age_to_force_merge_seconds = 86400, min_age_to_force_merge_on_partition_only = 1,
+    cleanup_delay_period = 2, max_cleanup_delay_period = 2, cleanup_delay_period_random_add = 0,
+    finished_mutations_to_keep = 1
 COMMENT 'Every accepted event, once or more: read resolved_events, or the view of one event';
 
 CREATE TABLE IF NOT EXISTS quarantine
@@ -60,7 +63,10 @@ CREATE TABLE IF NOT EXISTS quarantine
 )
 ENGINE = ReplacingMergeTree(received_at)
 ORDER BY (event, message_id)
-SETTINGS non_replicated_deduplication_window = 1000
+SETTINGS
+    non_replicated_deduplication_window = 1000,
+    cleanup_delay_period = 2, max_cleanup_delay_period = 2, cleanup_delay_period_random_add = 0,
+    finished_mutations_to_keep = 1
 COMMENT 'Events that broke their plan, with the reasons; mended and replayed by `desirepath quarantine replay`';
 
 CREATE TABLE IF NOT EXISTS traits
@@ -74,7 +80,10 @@ CREATE TABLE IF NOT EXISTS traits
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (trait, actor, message_id)
-SETTINGS non_replicated_deduplication_window = 1000
+SETTINGS
+    non_replicated_deduplication_window = 1000,
+    cleanup_delay_period = 2, max_cleanup_delay_period = 2, cleanup_delay_period_random_add = 0,
+    finished_mutations_to_keep = 1
 COMMENT 'Every value that every trait ever had; read resolved_traits for the latest of each person';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS traits_from_events TO traits AS
@@ -97,7 +106,10 @@ CREATE TABLE IF NOT EXISTS identity_links
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (id, other, relation)
-SETTINGS non_replicated_deduplication_window = 1000
+SETTINGS
+    non_replicated_deduplication_window = 1000,
+    cleanup_delay_period = 2, max_cleanup_delay_period = 2, cleanup_delay_period_random_add = 0,
+    finished_mutations_to_keep = 1
 COMMENT 'Which ids were said to be the same person, in both directions';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS identity_links_from_events TO identity_links AS
@@ -120,7 +132,10 @@ CREATE TABLE IF NOT EXISTS identities
 )
 ENGINE = ReplacingMergeTree(version)
 ORDER BY id
-SETTINGS non_replicated_deduplication_window = 1000
+SETTINGS
+    non_replicated_deduplication_window = 1000,
+    cleanup_delay_period = 2, max_cleanup_delay_period = 2, cleanup_delay_period_random_add = 0,
+    finished_mutations_to_keep = 1
 COMMENT 'Ids that belong to a person of another name; an id that is not here is its own person';
 
 CREATE TABLE IF NOT EXISTS plans
