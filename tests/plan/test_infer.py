@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -275,6 +277,20 @@ def test_records_are_read_as_send_reads_them(tmp_path: Path) -> None:
         _, message = shape.message(number, row)
         assert call.kind == message["type"]
         assert call.payload == (message.get("properties") or message.get("traits"))
+
+
+@pytest.mark.parametrize("text", ["user_id,event,n\nu,A,2\n", '{"event": "A", "n": 2}\n'])
+def test_standard_input(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    found = infer(["-"])
+    assert found.plan["events"] == {"A": {"properties": {"n": "integer"}}}
+    assert "from 1 call. Read" in found.text
+
+
+def test_gzip(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"event": "A"}\n'))
+    assert infer([path]).plan["plan"] == "events"
 
 
 def test_mistakes_are_one_message(tmp_path: Path) -> None:

@@ -198,7 +198,8 @@ class _Gathered:
             plan["events"] = events
         notes = {flag.pointer: f"looks like {flag.reason}: check this" for flag in flags}
         header = (
-            f"Drafted by `desirepath plan infer` from {self.calls:,} calls. Read it through: give",
+            f"Drafted by `desirepath plan infer` from {self.calls:,} call{'s' * (self.calls > 1)}. "
+            "Read it through: give",
             "every event a description and an owner, and tighten what you know better.",
         )
         if any(
