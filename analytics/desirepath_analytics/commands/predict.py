@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from desirepath_analytics.predict import Propensity
     from desirepath_collector.warehouse import Warehouse
 
-HELP = "Predict who will do an event within a horizon: train, score, report."
+HELP = "predict who will do an event within a horizon: train, score, report"
 
 _MODELS: Final = "models"
 _SHOWN_SCORES: Final = 20
