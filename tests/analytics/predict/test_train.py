@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from desirepath.errors import NotEstimable
-from desirepath_analytics.predict import Propensity, TrainedModel, train
+from desirepath_analytics.predict import Propensity, Report, TrainedModel, train
 from desirepath_analytics.predict.measures import auc
 
 if TYPE_CHECKING:
@@ -72,8 +72,22 @@ def test_a_shuffled_outcome_cannot_be_predicted(
         return msgspec.structs.replace(rows, label=label)
 
     monkeypatch.setattr(module, "add_labels", shuffled)
-    report = SPEC.train(world.warehouse, until=world.end).report
+    report = SPEC.run(world.warehouse, until=world.end)
+    assert "not shown to rank better than the days since the last event" in report.notes
     assert report.model.auc.low < 0.5 < report.model.auc.high
+
+
+def test_the_report_as_table_json_and_picture(model: TrainedModel) -> None:
+    report = model.report
+    assert list(report.frame.index) == ["model", "recency", "base"]
+    assert report.frame.loc["model", "auc"] == report.model.auc.value
+    assert msgspec.json.decode(report.to_json(), type=Report) == report
+    figure = report.figure()
+    assert {trace.name for trace in figure.data} >= {"model", "days since the last event", "chance"}
+    assert "Order Completed within 14d" in figure.layout.title.text
+    assert [one.drop for one in report.importance] == sorted(
+        (one.drop for one in report.importance), reverse=True
+    )
 
 
 def test_the_same_seed_gives_the_same_report(model: TrainedModel, world: World) -> None:
