@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -34,10 +35,25 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", each.lower()).strip().replace(" ", "-") for each in headings}
 
 
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse words its help anew")
 def test_every_command_is_documented_as_it_is() -> None:
     """docs/commands.md is what `make docs` writes."""
     build = _load(ROOT / "docs" / "build.py")
     assert build.PAGE.read_text(encoding="utf-8") == build.page(), "run `make docs`"
+
+
+def test_every_command_takes_json() -> None:
+    """Scripts can read the answer of each."""
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^#+ (desirepath .+?)\n\n```text\n(.*?)^```", page, re.M | re.S)
+    assert len(sections) > 10
+    # A group of commands only hands on: `{check,diff,...}` or a metavar in place of options.
+    leaves = {name: text for name, text in sections if not _is_group(name, sections)}
+    assert not [name for name, text in leaves.items() if "--json" not in text]
+
+
+def _is_group(name: str, sections: list[tuple[str, str]]) -> bool:
+    return any(other.startswith(f"{name} ") for other, _ in sections)
 
 
 def _load(path: Path) -> ModuleType:

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from desirepath.errors import DesirepathError, WarehouseError
 from desirepath.resources import shipped, starter_plan
@@ -45,13 +45,16 @@ _QUESTIONS: Final = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (./data)")
-    parser.add_argument("--port", type=int, default=8000, help="port of the collector (8000)")
+    number: dict[str, Any] = {"type": int, "metavar": "N"}
     parser.add_argument(
-        "--clickhouse-port", type=int, default=8123, help="port for ClickHouse clients (8123)"
+        "--data", type=Path, default=Path("data"), metavar="FOLDER", help="data folder (./data)"
     )
-    parser.add_argument("--visitors", type=int, default=3000, help="visitors to simulate (3000)")
-    parser.add_argument("--seed", type=int, default=7, help="seed of the simulation (7)")
+    parser.add_argument("--port", **number, default=8000, help="port of the collector (8000)")
+    parser.add_argument(
+        "--clickhouse-port", **number, default=8123, help="port for ClickHouse clients (8123)"
+    )
+    parser.add_argument("--visitors", **number, default=3000, help="visitors to simulate (3000)")
+    parser.add_argument("--seed", **number, default=7, help="seed of the simulation (7)")
     parser.add_argument(
         "--exit", action="store_true", help="stop after the answers instead of serving on"
     )
