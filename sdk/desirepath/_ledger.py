@@ -47,7 +47,7 @@ class Stats(msgspec.Struct, frozen=True):
         Violations found here, by code.
     lost
         Events that could not be kept or will never be taken, by reason: `queue_full`,
-        `malformed`, `too_large`, `memory_at_exit`, `closed`, `error`.
+        `malformed`, `too_large`, `disk`, `memory_at_exit`, `closed`, `error`.
     """
 
     tracked: int

@@ -52,6 +52,7 @@ class Pipeline:
             max_bytes=settings.max_queue_bytes,
             memory_bytes=settings.max_memory_bytes,
             on_trouble=self._trouble,
+            on_lost=ledger.lose,
         )
         transport = Transport(
             settings.endpoint,

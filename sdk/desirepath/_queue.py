@@ -85,6 +85,8 @@ class Queue:
         The bound on what waits in memory.
     on_trouble
         Told, in words, when the disk refuses.
+    on_lost
+        Told a reason, a number of records and why, when a log cannot be read any more.
     """
 
     def __init__(
@@ -94,11 +96,13 @@ class Queue:
         max_bytes: int,
         memory_bytes: int,
         on_trouble: Callable[[str], None],
+        on_lost: Callable[[str, int, str], None],
     ) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._memory_bytes = memory_bytes
         self._on_trouble = on_trouble
+        self._on_lost = on_lost
         self._reset()
 
     def _reset(self) -> None:
@@ -145,8 +149,15 @@ class Queue:
                 if log is not None and time.monotonic() >= self._disk_again_s and not log.busy:
                     try:
                         log.append(record)
-                    except LogError as error:
+                    except LogFullError as error:
                         self._trouble(error)
+                    except LogError as error:
+                        # Its folder is gone, perhaps. What it holds is read, and the next record
+                        # goes to a new one.
+                        self._trouble(error)
+                        self._adopted.append(log)
+                        self._appended += log.appended
+                        self._log = None
                     else:
                         self._disk_again_s = 0.0
                         return True
@@ -157,13 +168,23 @@ class Queue:
     def peek(self, max_records: int, max_bytes: int) -> Take:
         """The next records, oldest first, which stay until `done`."""
         for log in (*self._adopted, self._log):
-            if log is not None and log.pending_records:
+            if log is None or not log.pending_records:
+                continue
+            missing = log.missing
+            try:
                 batch = log.read(max_records, max_bytes)
-                if batch.records:
-                    return Take(batch.records, log, batch.end)
-                if log.pending_records:
-                    # Only damage was left.
-                    log.acknowledge(batch.end)
+            except (LogError, OSError) as error:
+                if self._folder is None:
+                    raise
+                self._leave(log, error)
+                continue
+            if log.missing > missing:
+                self._on_lost("disk", log.missing - missing, f"{log.folder} has been emptied")
+            if batch.records:
+                return Take(batch.records, log, batch.end)
+            if log.pending_records:
+                # Only damage was left.
+                log.acknowledge(batch.end)
         records: list[bytes] = []
         size = 0
         with self._lock:
@@ -191,7 +212,7 @@ class Queue:
     def taken(self) -> int:
         """How many records were put, kept or not."""
         log = self._log
-        appended = self._appended if log is None else log.appended
+        appended = self._appended + (0 if log is None else log.appended)
         return appended + self._remembered + self._refused - self._again
 
     @property
@@ -294,7 +315,7 @@ class Queue:
             self._drop_empty()
             logs = [*self._adopted, self._log]
             self._adopted = []
-            self._appended = 0 if self._log is None else self._log.appended
+            self._appended += 0 if self._log is None else self._log.appended
             self._log = None
             self._folder = None
         for log in logs:
@@ -329,6 +350,19 @@ class Queue:
             else:
                 return self._log
         return None
+
+    def _leave(self, log: Journal, error: Exception) -> None:
+        """Give up a log whose files were taken away or cannot be read."""
+        with self._lock:
+            if log is self._log:
+                self._appended += log.appended
+                self._log = None
+            else:
+                self._adopted.remove(log)
+        lost = log.pending_records
+        with contextlib.suppress(LogError, OSError):
+            log.close()
+        self._on_lost("disk", lost, str(error))
 
     def _remember(self, record: bytes) -> bool:
         if self._in_memory_bytes + len(record) > self._memory_bytes:

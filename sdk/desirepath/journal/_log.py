@@ -136,12 +136,9 @@ class Journal:
     # -- writing ---------------------------------------------------------------------------------
 
     def append(self, payload: bytes) -> Position:
-        """Append one record; a killed process does not lose it, a power cut may until `sync`.
+        """Append one record, and return the place behind it.
 
-        Returns
-        -------
-        Position
-            The place behind the record.
+        A killed process does not lose it; a power cut may, until `sync`.
 
         Raises
         ------
@@ -187,20 +184,14 @@ class Journal:
             return self._put(segment, encode_records(payloads, segment.seed), len(payloads))
 
     def sync(self) -> Position:
-        """Return when every record appended before the call is durable.
+        """Return when every record appended before the call is durable: the place behind them.
 
         Several threads may call it; one waits for the other.
-
-        Returns
-        -------
-        Position
-            The place before which everything is durable.
 
         Raises
         ------
         LogSyncError
-            If the disk cannot promise it. The records since the last good `sync` may be lost in
-            a power cut; the log goes on in a new segment.
+            If the disk cannot promise it; the log goes on in a new segment.
         """
         with self._sync_lock:
             with self._lock, self._occupied:
@@ -263,7 +254,13 @@ class Journal:
                 if segment is None:
                     return Batch([], place, place)
                 end = segment.end
-                file = segment.file or self._reader.open(segment)
+                try:
+                    file = segment.file or self._reader.open(segment)
+                except FileNotFoundError:
+                    # Somebody has removed it: what it held is gone, what follows is not.
+                    self._reader.miss(segment, segment.records - place.index)
+                    place = segment.behind()
+                    continue
                 self._reading = segment
             try:
                 batch = self._reader.read(segment, file, place, end, max_records, max_bytes)
@@ -284,8 +281,8 @@ class Journal:
         position
             A batch's `end`.
         durable
-            False leaves the fsync out while no whole segment is done: cheaper, and after a power
-            cut (not after a killed process) the records since the last fsync are read once more.
+            False leaves the fsync out while no whole segment is done: cheaper, and a power cut
+            (not a killed process) brings the records since the last fsync back.
 
         Raises
         ------
@@ -344,6 +341,11 @@ class Journal:
         return self._pending_bytes
 
     @property
+    def missing(self) -> int:
+        """Records whose files somebody has removed since the log was opened."""
+        return self._reader.missing
+
+    @property
     def damaged(self) -> int:
         """Stretches of damaged bytes that were set aside since the log was opened."""
         return self._reader.damaged
@@ -363,8 +365,7 @@ class Journal:
             self.sync()
         finally:
             with self._lock, self._occupied:
-                self._closed = True
-                self._active = None
+                self._closed, self._active = True, None
                 for segment in list(self._segments.values()):
                     if segment.records == 0 or self._cursor >= segment.behind():
                         with contextlib.suppress(OSError):
@@ -515,9 +516,8 @@ class Journal:
         with self._lock, self._occupied:
             if segment is self._active:
                 self._seal_active()
-            # Never asked again: a second fsync on this descriptor would report success.
-            segment.sealed = True
-            self._shut(segment)
+            # Never asked again: a second fsync on it would report success. It stays to be read.
+            segment.synced = segment.end
 
     def _shut(self, segment: Segment) -> None:
         """The segment is not written or synced any more."""

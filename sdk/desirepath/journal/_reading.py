@@ -37,7 +37,9 @@ class Reader:
     def __init__(self, files: FileSystem) -> None:
         self._files = files
         self._open: tuple[int, File] | None = None
+        self._missed: set[int] = set()
         self.damaged = 0
+        self.missing = 0
 
     def open(self, segment: Segment) -> File:
         """A file of the segment, for reading."""
@@ -49,6 +51,12 @@ class Reader:
         file = self._files.open(segment.path)
         self._open = (segment.sequence, file)
         return file
+
+    def miss(self, segment: Segment, records: int) -> None:
+        """Count what a removed file held, once."""
+        if segment.sequence not in self._missed:
+            self._missed.add(segment.sequence)
+            self.missing += records
 
     def release(self, sequence: int | None = None) -> File | None:
         """Stop keeping the file (of that segment only): it is the caller's to close."""

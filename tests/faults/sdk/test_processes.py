@@ -275,6 +275,34 @@ def test_a_read_only_queue_folder(
     assert len([r for r in caplog.records if "wait in memory only" in r.message]) == 1
 
 
+def test_a_queue_folder_that_is_taken_away(
+    make_tracker: Any, server: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was in the files is a counted loss at most; the rest goes on, in a new folder."""
+    import shutil
+
+    from desirepath import _queue
+
+    monkeypatch.setattr(_queue, "_DISK_RETRY_S", 0.05)
+    server.fault = lambda handler, events: handler.answer(500, {}) or True
+    tracker = make_tracker()
+    text = "x" * 100_000
+    for _ in range(100):
+        tracker.track("before", {"text": text}, user_id="u")
+    shutil.rmtree(tmp_path / "queue")
+    for _ in range(100):
+        tracker.track("during", {"text": text}, user_id="u")
+    time.sleep(0.1)
+    for _ in range(10):
+        tracker.track("after", user_id="u")
+    server.fault = None
+    assert tracker.flush(timeout=20)
+    stats = tracker.stats()
+    assert stats.tracked == 210 == stats.delivered + stats.lost.get("disk", 0)
+    assert set(stats.lost) <= {"disk"}
+    assert len(server.named("after")) == 10
+
+
 def test_memory_has_a_bound_and_what_does_not_fit_is_counted(
     make_tracker: Any, server: Capture
 ) -> None:
