@@ -260,3 +260,29 @@ def test_personal_properties_want_a_mark() -> None:
     assert findings(head + "email: {type: string, pii: keep}, phone: boolean}}}") == ()
     finding = only("traits: {password: string}")
     assert "'password' of traits looks like a secret: mark it `pii: drop`" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ("{type: number, minimum: 5, maximum: 3}", "minimum 5 against maximum 3"),
+        ("{type: number, minimum: 3, exclusiveMaximum: 3}", "against exclusiveMaximum"),
+        ("{type: string, minLength: 2, maxLength: 1}", "minLength"),
+        ("{type: array, minItems: 2, maxItems: 1}", "minItems"),
+        ("{type: string, enum: [a, 1]}", "1 breaks `type`, expected string"),
+        ("{type: string, const: x, format: date}", "breaks `format`"),
+        ("{$ref: small, minimum: 10}", "minimum 10 against maximum 9"),
+        ("{type: object, properties: {x: {type: array, items: {enum: [3], minimum: 4}}}}",
+         "'p.x[]' of A"),
+    ],
+)  # fmt: skip
+def test_properties_that_nothing_can_fill(schema: str, reason: str) -> None:
+    text = "types: {small: {type: integer, maximum: 9}, other: {$ref: small}}\n"
+    text += f"events: {{A: {{description: x, properties: {{p: {schema}, q: other}}}}}}\n"
+    finding = only(text)
+    assert (finding.rule, reason in finding.message) == ("unfillable", True), finding.message
+
+
+def test_properties_that_can_be_filled() -> None:
+    schema = "{type: number, minimum: 3, maximum: 3, enum: [3, 3.0]}"
+    assert findings(f"events: {{A: {{description: x, properties: {{p: {schema}}}}}}}") == ()

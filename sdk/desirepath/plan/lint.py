@@ -16,11 +16,14 @@ from typing import Any, Final
 import msgspec
 
 from desirepath.plan.flat import flat
-from desirepath.plan.model import Place, Plan
+from desirepath.plan.model import Place, Plan, Property
 from desirepath.plan.personal import by_name
 from desirepath.plan.reader import Node, read
 from desirepath.plan.uses import Use, consumers, lookup
+from desirepath.plan.violations import Violation
+from desirepath.plan.walker import compile_schema
 from desirepath.plan.where import impossible
+from desirepath.plan.wire import show
 
 __all__ = ["RULES", "Finding", "lint"]
 
@@ -30,6 +33,7 @@ RULES: Final[Mapping[str, str]] = {
     "description": "an event has no description",
     "owner": "an event has no owner, and neither has the plan",
     "unused-type": "nothing refers to a type",
+    "unfillable": "no value, or not this one, passes all the rules of a property",
     "personal": "a property looks personal, and its `pii` says nothing",
     "unsent-event": "a section waits for an event that is only planned",
     "deprecated-event": "a section depends on an event that is going away",
@@ -62,6 +66,7 @@ def lint(plan: Plan) -> tuple[Finding, ...]:
         *_naming(plan),
         *_texts(plan),
         *_types(plan),
+        *_unfillable(plan),
         *_personal(plan),
         *_happening(plan),
     ]
@@ -124,10 +129,61 @@ def _types(plan: Plan) -> Iterator[Finding]:
         yield Finding("unused-type", place, f"nothing refers to the type {name!r}")
 
 
-def _personal(plan: Plan) -> Iterator[Finding]:
+def _holders(plan: Plan) -> list[tuple[str, Mapping[str, Property]]]:
+    """Everything that holds properties, and what to call it."""
     holders = [(event.name, event.properties) for event in plan.events.values()]
-    holders += [("traits", plan.traits), ("groups", plan.groups), ("context", plan.context)]
-    for holder, properties in holders:
+    return [
+        *holders,
+        ("traits", plan.traits),
+        ("groups", plan.groups),
+        ("context", plan.context),
+    ]
+
+
+def _unfillable(plan: Plan) -> Iterator[Finding]:
+    for holder, properties in _holders(plan):
+        for prop in properties.values():
+            for path, reason in _contradictions(prop.schema, prop.name):
+                message = f"{path!r} of {holder} can never be filled: {reason}"
+                yield Finding("unfillable", prop.place, message)
+
+
+def _contradictions(schema: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Rules of one value that cannot hold together, at every depth of properties and items."""
+    if not isinstance(schema, Mapping):
+        return
+    schema = flat(schema)
+    if schema.get("type") == []:
+        yield path, "its types exclude each other"
+    for low, high in _PAIRS:
+        if low in schema and high in schema:
+            strict = low.startswith("exclusive") or high.startswith("exclusive")
+            least, most = schema[low], schema[high]
+            if least > most or (strict and least == most):
+                yield path, f"{low} {least} against {high} {most}"
+    for value in schema.get("enum", [schema["const"]] if "const" in schema else ()):
+        found: list[Violation] = []
+        compile_schema(schema)(value, "", found)
+        if found:
+            yield path, f"{show(value)} breaks `{found[0].code}`, expected {found[0].expected}"
+    for name, inner in schema.get("properties", {}).items():
+        yield from _contradictions(inner, f"{path}.{name}")
+    yield from _contradictions(schema.get("items"), f"{path}[]")
+
+
+_PAIRS: Final = (
+    ("minimum", "maximum"),
+    ("minimum", "exclusiveMaximum"),
+    ("exclusiveMinimum", "maximum"),
+    ("exclusiveMinimum", "exclusiveMaximum"),
+    ("minLength", "maxLength"),
+    ("minItems", "maxItems"),
+    ("minProperties", "maxProperties"),
+)
+
+
+def _personal(plan: Plan) -> Iterator[Finding]:
+    for holder, properties in _holders(plan):
         for prop in properties.values():
             guess = by_name(prop.name)
             types = flat(prop.schema).get("type", "string")
