@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "funnel_figure",
+    "funnel_over_figure",
     "lifecycle_figure",
     "number_figure",
     "paths_figure",
@@ -73,6 +74,38 @@ def funnel_figure(result: FunnelResult) -> go.Figure:
         figure.update_layout(barmode="group")
     figure.update_layout(
         title="Funnel",
+        yaxis={"title": "share of those who began", "tickformat": ".0%", "rangemode": "tozero"},
+        **_LAYOUT,
+    )
+    return figure
+
+
+def funnel_over_figure(result: FunnelResult) -> go.Figure:
+    """The conversion of each period in which attempts began, with its interval."""
+    figure = go.Figure()
+    labels = [one.label for one in result.periods]
+    for colour, number in zip(PALETTE, range(1, len(result.steps)), strict=False):
+        shares = [one.steps[number].from_start for one in result.periods]
+        figure.add_trace(
+            go.Scatter(
+                x=labels,
+                y=[share.value for share in shares],
+                name=f"{number + 1}. {result.steps[number].name}",
+                mode="lines+markers",
+                line={"color": colour},
+                marker={
+                    "symbol": ["circle" if p.complete else "circle-open" for p in result.periods]
+                },
+                error_y={
+                    "type": "data",
+                    "array": [(s.high or 0) - (s.value or 0) for s in shares],
+                    "arrayminus": [(s.value or 0) - (s.low or 0) for s in shares],
+                    "thickness": 1,
+                },
+            )
+        )
+    figure.update_layout(
+        title="Funnel over time (open circles: the window has not elapsed)",
         yaxis={"title": "share of those who began", "tickformat": ".0%", "rangemode": "tozero"},
         **_LAYOUT,
     )

@@ -11,20 +11,29 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from desirepath.errors import QueryError
+from desirepath.errors import QueryError, WarehouseError
 from desirepath_analytics.names import did_you_mean
-from desirepath_analytics.spec import Period
+from desirepath_analytics.spec import LIMITS, Period
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+    import pyarrow as pa
 
     from desirepath_analytics.catalog import Catalog
     from desirepath_collector.warehouse import Sql, Warehouse
 
-__all__ = ["Question", "Result", "read_question"]
+__all__ = ["Question", "Result", "fetch", "read_question"]
+
+
+_LIMITS: Final = {
+    "MEMORY_LIMIT_EXCEEDED": f"needs more than {LIMITS['max_memory_usage'] // 10**9} GB of memory",
+    "TIMEOUT_EXCEEDED": f"takes longer than {LIMITS['max_execution_time']} seconds",
+    "TOO_MANY_ROWS_OR_BYTES": f"has more than {LIMITS['max_result_rows']:,} rows of answers",
+}
+"""What ClickHouse calls a passed limit, and what it means."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +120,21 @@ class Question(ABC):
 
     @abstractmethod
     def _run(self, warehouse: Warehouse, catalog: Catalog, period: Period) -> Result: ...
+
+
+def fetch(warehouse: Warehouse, statement: Sql) -> pa.Table:
+    """Run a question's statement; a limit that it passes is the question's fault, told as such."""
+    try:
+        return warehouse.query(statement)
+    except WarehouseError as error:
+        for mark, reason in _LIMITS.items():
+            if mark in error.message:
+                raise QueryError(
+                    f"the question {reason}",
+                    hint="narrow it: a shorter range with since and until, a filter with where, "
+                    "fewer people with segment, no breakdown, or one of fewer values",
+                ) from error
+        raise
 
 
 def read_question(spec: Mapping[str, Any]) -> tuple[Question, Period]:

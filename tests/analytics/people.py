@@ -18,7 +18,7 @@ from tests.reference.events import Event
 
 from desirepath_collector.warehouse import Sql, Warehouse
 
-EXAMPLES = int(os.environ.get("DESIREPATH_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("DESIREPATH_EXAMPLES", "25"))
 """How many questions each comparison draws."""
 
 # Each example is a query or two: shrinking would take minutes, and the question says it all.

@@ -169,6 +169,29 @@ def test_a_period_takes_its_beginning_and_not_its_end(warehouse: Warehouse) -> N
     assert counts(funnel, warehouse, since="2026-01-01T00:00:00.001Z") == [0, 0]
 
 
+def test_conversion_over_time_tells_what_is_not_over(warehouse: Warehouse) -> None:
+    """A person counts in each day in which they began; the window of the last is open."""
+    insert(
+        warehouse,
+        [
+            *(event("p", "a", 0), event("p", "b", HOUR), event("p", "a", DAY)),
+            *(event("q", "a", DAY), event("q", "b", DAY + HOUR), event("q", "c", 2 * DAY)),
+        ],
+    )
+    funnel = Funnel(["a", "b"], within="12h", over="day")
+    result = funnel.run(warehouse, until="2026-01-03")
+    assert [(p.label, p.complete, [s.count for s in p.steps]) for p in result.periods] == [
+        ("2026-01-01", True, [1, 1]),
+        ("2026-01-02", False, [2, 1]),
+    ]
+    assert result.counts == (2, 2)
+    assert result.to_dict()["over_time"][1]["steps"][1]["people"] == 1
+    assert result.figure().data[0].type == "scatter"
+    assert Funnel.from_spec(funnel.to_spec()) == funnel
+    with pytest.raises(QueryError, match="not both"):
+        Funnel(["a", "b"], over="day", by="x")
+
+
 def test_an_empty_answer_has_no_shares(warehouse: Warehouse) -> None:
     """None with a reason, not 0 %."""
     insert(warehouse, [event("p", "a", 0), event("p", "b", 1)])

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.analytics.people import NAMES, TRAITS, Crowd, crowd, histories, thorough
-from tests.reference.funnel import counts
+from tests.reference.funnel import counts, over_time
 
 from desirepath_analytics import Funnel
+from desirepath_analytics.behaviour.periods import number
 from desirepath_analytics.spec import Period
 
 
@@ -109,3 +110,19 @@ def test_a_funnel_agrees_with_the_reference(people: Crowd, funnel: Funnel, perio
                 else:
                     got = (times.median, times.mean, times.p90)
                     assert got == pytest.approx(spread, abs=1e-6)
+
+
+@thorough
+@given(funnel=funnels(), period=periods_, timezone=st.sampled_from(["UTC", "Asia/Kolkata"]))
+def test_a_funnel_over_time_agrees_with_the_reference(
+    people: Crowd, funnel: Funnel, period: Period, timezone: str
+) -> None:
+    """Everybody in every hour in which they began."""
+    plain = {k: v for k, v in funnel.to_spec().items() if k not in ("by", "attribution")}
+    asked = Funnel.from_spec({**plain, "over": "hour", "timezone": timezone})
+    result = asked.run(people.warehouse, period.since, period.until)
+    found = {
+        number(one.begins, "hour", timezone): [step.count for step in one.steps]
+        for one in result.periods
+    }
+    assert found == over_time(asked, people.events, period)

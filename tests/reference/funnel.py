@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from tests.reference.events import Event, between, holds, is_step, once, text
 
 from desirepath_analytics.behaviour.funnel import Funnel
+from desirepath_analytics.behaviour.periods import number
 from desirepath_analytics.spec import Period
 
 FAR = 2**62
@@ -51,6 +53,33 @@ def _units(
     funnel: Funnel, events: list[Event], period: Period
 ) -> Iterable[tuple[Any, Attempt, tuple[str, ...]]]:
     """The attempt that counts, of every person, session, group, or every attempt."""
+    for unit, own, found in _found(funnel, events, period):
+        if funnel.count == "attempts":
+            yield from ((unit, attempt, own) for attempt in found)
+        elif found:
+            yield unit, min(found, key=lambda a: _preference(funnel, a)), own
+
+
+def over_time(funnel: Funnel, events: Iterable[Event], period: Period) -> dict[int, list[int]]:
+    """For the number of each period in which attempts began: units at each step."""
+    assert funnel.over is not None
+    units: dict[int, list[Any]] = {}
+    for unit, own, found in _found(funnel, once(events), period):
+        begun: dict[int, list[Attempt]] = {}
+        for attempt in found:
+            moment = datetime.fromtimestamp(_begin(attempt) / 1000, UTC)
+            begun.setdefault(number(moment, funnel.over, funnel.timezone), []).append(attempt)
+        for p, here in begun.items():
+            best = min(here, key=lambda a: _preference(funnel, a))
+            counted = here if funnel.count == "attempts" else [best]
+            units.setdefault(p, []).extend((unit, attempt, own) for attempt in counted)
+    return {p: _numbers(funnel, here)["counts"] for p, here in units.items()}
+
+
+def _found(
+    funnel: Funnel, events: list[Event], period: Period
+) -> Iterable[tuple[Any, tuple[str, ...], list[Attempt]]]:
+    """All attempts that were not spoiled, of each unit."""
     read = between(events, None if funnel.entry == "first" else period.since, period.until)
     if funnel.where is not None:
         read = [event for event in read if holds(funnel.where, event)]
@@ -78,10 +107,7 @@ def _units(
                     attempts = [a for a in attempts if _begin(a) >= since]
             if not any("person" in attempt.spoiled for attempt in attempts):
                 found += [attempt for attempt in attempts if not attempt.spoiled]
-        if funnel.count == "attempts":
-            yield from ((unit, attempt, own) for attempt in found)
-        elif found:
-            yield unit, min(found, key=lambda a: _preference(funnel, a)), own
+        yield unit, own, found
 
 
 def _attempts(funnel: Funnel, history: list[Event]) -> list[Attempt]:

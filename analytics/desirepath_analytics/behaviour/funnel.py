@@ -16,9 +16,11 @@ import msgspec
 
 from desirepath.errors import QueryError
 from desirepath_analytics.behaviour.estimate import Estimate, wilson
+from desirepath_analytics.behaviour.funnel_over import FunnelPeriod, over_time
 from desirepath_analytics.behaviour.options import read_fields, read_one_of, written
+from desirepath_analytics.behaviour.periods import Unit, read_timezone, read_unit
 from desirepath_analytics.conditions import Condition, Field, parse_where, where_spec
-from desirepath_analytics.question import Question, Result
+from desirepath_analytics.question import Question, Result, fetch
 from desirepath_analytics.spec import (
     Period,
     Step,
@@ -33,11 +35,12 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+    from desirepath_analytics.behaviour.funnel_compare import Difference
     from desirepath_analytics.behaviour.segment import Segment
     from desirepath_analytics.catalog import Catalog
     from desirepath_collector.warehouse import Sql, Warehouse
 
-__all__ = ["Convert", "Exclude", "Funnel", "FunnelResult", "FunnelStep"]
+__all__ = ["Convert", "Exclude", "Funnel", "FunnelResult", "FunnelStep", "funnel_steps"]
 
 MAX_STEPS = 20
 MIN_STEPS = 2
@@ -51,7 +54,7 @@ _COUNTS: tuple[Count, ...] = ("people", "sessions", "attempts", "groups")
 _ENTRIES = ("every", "first")
 _KEYS = (
     *("steps", "within", "order", "by", "attribution", "where", "hold"),
-    *("exclude", "entry", "count", "segment"),
+    *("exclude", "entry", "count", "segment", "over", "timezone"),
 )
 
 
@@ -99,6 +102,8 @@ class Funnel(Question):
         `people`, `sessions`, `attempts` or `groups`.
     segment
         Only the people of this segment: its name in the plan, or a `Segment`.
+    over, timezone
+        Also a funnel for each `hour`, `day`, `week` or `month` in which attempts began.
     """
 
     kind: ClassVar[str] = "funnel"
@@ -115,6 +120,8 @@ class Funnel(Question):
     entry: Literal["every", "first"]
     count: Count
     segment: Segment | str | None
+    over: Unit | None
+    timezone: str
 
     def __init__(
         self,
@@ -130,6 +137,8 @@ class Funnel(Question):
         entry: str = "every",
         count: str = "people",
         segment: Segment | Mapping[str, Any] | str | None = None,
+        over: str | None = None,
+        timezone: str = "UTC",
     ) -> None:
         from desirepath_analytics.behaviour.segment import read_segment
 
@@ -147,6 +156,8 @@ class Funnel(Question):
         put(self, "entry", read_one_of(entry, _ENTRIES, "entry"))
         put(self, "count", read_one_of(count, _COUNTS, "count"))
         put(self, "segment", read_segment(segment, "segment"))
+        put(self, "over", None if over is None else read_unit(over, "over"))
+        put(self, "timezone", read_timezone(timezone))
         self._check()
 
     def __repr__(self) -> str:
@@ -187,6 +198,8 @@ class Funnel(Question):
             spec["exclude"] = [_exclude_spec(x) for x in self.exclude]
         if self.segment is not None:
             spec["segment"] = segment_spec(self.segment)
+        if self.over is not None:
+            spec |= {"over": self.over, "timezone": self.timezone}
         return spec
 
     @property
@@ -223,7 +236,7 @@ class Funnel(Question):
         from desirepath_analytics.sql.funnel import MAX_SHOWN, funnel_sql
 
         statement = funnel_sql(self, catalog, period)
-        rows = warehouse.query(statement).to_pylist()
+        rows = fetch(warehouse, statement).to_pylist()
         notes = list(self._notes(period))
         values = rows[0].get("n_values", 0) if rows else 0
         if values > MAX_SHOWN:
@@ -232,7 +245,7 @@ class Funnel(Question):
                 "Narrow it with where, or break down by something coarser."
             )
         breakdown = tuple(
-            (tuple(value or None for value in row["v"]), _funnel_steps(self.steps, row))
+            (tuple(value or None for value in row["v"]), funnel_steps(self.steps, row))
             for row in rows[1:]
         )
         return FunnelResult(
@@ -241,8 +254,9 @@ class Funnel(Question):
             statement=statement,
             notes=tuple(notes),
             warehouse=warehouse,
-            steps=_funnel_steps(self.steps, rows[0] if rows else {}),
+            steps=funnel_steps(self.steps, rows[0] if rows else {}),
             breakdown=breakdown,
+            periods=over_time(self, warehouse, catalog, period) if self.over else (),
         )
 
     def _notes(self, period: Period) -> list[str]:
@@ -277,6 +291,8 @@ class Funnel(Question):
                 self.steps[slot - 1].matches == self.steps[slot].matches
             ):
                 raise QueryError(f"steps[{slot}]: the same optional step twice in a row")
+        if self.over and self.by:
+            raise QueryError("over: a funnel is told over time or by values, not both")
         if self.together and self.order != "ordered":
             raise QueryError(f"any_order groups need the order 'ordered', not {self.order!r}")
         if self.exclude and self.order == "strict":
@@ -333,11 +349,12 @@ class FunnelStep(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, kw_only=True)
 class FunnelResult(Result):
-    """A funnel's answer: `steps` in all, `breakdown` for each value (None: has none)."""
+    """A funnel's answer: `steps` in all, `breakdown` by value (None: has none), `periods`."""
 
     question: Funnel
     steps: tuple[FunnelStep, ...]
     breakdown: tuple[tuple[tuple[str | None, ...], tuple[FunnelStep, ...]], ...] = ()
+    periods: tuple[FunnelPeriod, ...] = ()
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -376,24 +393,49 @@ class FunnelResult(Result):
             step=step,
             dropped=dropped,
         )
-        found = self.warehouse.query(statement).column(0).to_pylist()
+        found = fetch(self.warehouse, statement).column(0).to_pylist()
         return Segment.of_people(sorted({str(person) for person in found}))
+
+    def compare(self, baseline: Any = None) -> tuple[Difference, ...]:
+        """Each value of the breakdown at the last step: beside all others, or a baseline value."""
+        from desirepath_analytics.behaviour.funnel_compare import compare_values
+
+        if not self.question.by:
+            raise QueryError("compare: this funnel has no breakdown", hint="by, or against")
+        if isinstance(baseline, str):
+            baseline = (baseline,)
+        return compare_values(self, baseline)
+
+    def against(
+        self, other: FunnelResult, names: tuple[str, str] = ("this", "the other")
+    ) -> tuple[Difference, ...]:
+        """Each step beside that of another answer, say of another segment.
+
+        The two must be of different people; whoever is in both makes the p values too large.
+        """
+        from desirepath_analytics.behaviour.funnel_compare import compare_results
+
+        return compare_results(self, other, names)
 
     def figure(self) -> go.Figure:
         """Bars of each step with the share of the start and the drop-off."""
-        from desirepath_analytics.figures import funnel_figure
+        from desirepath_analytics.figures import funnel_figure, funnel_over_figure
 
-        return funnel_figure(self)
+        return funnel_over_figure(self) if self.periods else funnel_figure(self)
 
     def answer(self) -> dict[str, Any]:
         """`steps`, and `breakdown` if it was asked for."""
         unit = self.question.count
         plain: dict[str, Any] = {"steps": [step.to_dict(unit) for step in self.steps]}
+        if self.question.over:
+            plain["over_time"] = [one.to_dict(unit) for one in self.periods]
         if self.question.by:
             plain["breakdown"] = [
                 {"value": list(values), "steps": [step.to_dict(unit) for step in steps]}
                 for values, steps in self.breakdown
             ]
+            if self.question.attribution != "all" and len(self.breakdown) > 1:
+                plain["comparison"] = [one.to_dict() for one in self.compare()]
         return plain
 
 
@@ -416,7 +458,8 @@ def _flat(step: FunnelStep, unit: str) -> dict[str, Any]:
     }
 
 
-def _funnel_steps(asked: Sequence[Step], row: Mapping[str, Any]) -> tuple[FunnelStep, ...]:
+def funnel_steps(asked: Sequence[Step], row: Mapping[str, Any]) -> tuple[FunnelStep, ...]:
+    """The steps' numbers out of a row of the answer."""
     steps: list[FunnelStep] = []
     first = int(row.get("n1", 0))
     # The one before is the last that was required: an optional step does not hold anyone up.

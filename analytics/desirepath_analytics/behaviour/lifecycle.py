@@ -14,7 +14,7 @@ import msgspec
 
 from desirepath_analytics.behaviour.over_time import OverTime
 from desirepath_analytics.behaviour.periods import Grid
-from desirepath_analytics.question import Result
+from desirepath_analytics.question import Result, fetch
 from desirepath_analytics.spec import ANY_EVENT, Period, Step
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Lifecycle(OverTime):
     ) -> LifecycleResult:
         found: dict[tuple[int, int], int] = {
             (int(row["p"]), int(row["state"])): int(row["n"])
-            for row in warehouse.query(statement).to_pylist()
+            for row in fetch(warehouse, statement).to_pylist()
         }
         periods = tuple(
             LifecyclePeriod(

@@ -17,7 +17,7 @@ from desirepath_analytics.behaviour.options import read_fields, without_defaults
 from desirepath_analytics.behaviour.periods import Grid, Unit, read_timezone, read_unit
 from desirepath_analytics.behaviour.segment import Segment, read_segment, segment_spec
 from desirepath_analytics.conditions import Condition, Field, parse_where, where_spec
-from desirepath_analytics.question import Question, Result
+from desirepath_analytics.question import Question, Result, fetch
 from desirepath_analytics.spec import Period, Step, check_keys, step_spec, without_notes
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class OverTime(Question):
         end = min(period.until or datetime.now(UTC), datetime.now(UTC))
         bounded = period
         if period.since is None or period.until is None:
-            row = warehouse.query(bounds_sql(self, catalog, period)).to_pylist()[0]
+            row = fetch(warehouse, bounds_sql(self.steps_read(), catalog, period)).to_pylist()[0]
             if not row["n"]:
                 now = period.until or datetime.now(UTC)
                 row = {"low": now - timedelta(days=1), "high": now - timedelta(milliseconds=1)}

@@ -23,7 +23,7 @@ from desirepath_analytics.behaviour.options import read_count, without_defaults
 from desirepath_analytics.behaviour.segment import Segment, read_segment, segment_spec
 from desirepath_analytics.conditions import Condition, Field, parse_where, where_spec
 from desirepath_analytics.names import did_you_mean
-from desirepath_analytics.question import Question, Result
+from desirepath_analytics.question import Question, Result, fetch
 from desirepath_analytics.spec import (
     Period,
     check_keys,
@@ -200,7 +200,7 @@ class Paths(Question):
     def _run(self, warehouse: Warehouse, catalog: Catalog, period: Period) -> PathsResult:
         from desirepath_analytics.sql.paths import MAX_NAMES, names_sql, paths_sql
 
-        found = warehouse.query(names_sql(self, catalog, period)).column(0).to_pylist()
+        found = fetch(warehouse, names_sql(self, catalog, period)).column(0).to_pylist()
         names = [str(name) for name in found]
         shown = sorted({self.renamed(name) for name in names})
         for at, anchor in (("start", self.start), ("end", self.end)):
@@ -209,7 +209,7 @@ class Paths(Question):
                 raise QueryError(f"{at}: nothing is called {anchor!r} here", hint=hint)
         statement = paths_sql(self, catalog, period, names)
         counted: Counter[tuple[str, ...]] = Counter()
-        for row in warehouse.query(statement).to_pylist():
+        for row in fetch(warehouse, statement).to_pylist():
             path = tuple(
                 OTHER if i == 0 else MORE if i > len(shown) else shown[i - 1] for i in row["path"]
             )

@@ -20,7 +20,7 @@ from desirepath_analytics.behaviour.estimate import Estimate, wilson
 from desirepath_analytics.behaviour.options import read_count, read_one_of
 from desirepath_analytics.behaviour.over_time import OverTime
 from desirepath_analytics.behaviour.periods import Grid
-from desirepath_analytics.question import Result
+from desirepath_analytics.question import Result, fetch
 from desirepath_analytics.spec import Period, Step
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Retention(OverTime):
         self, warehouse: Warehouse, period: Period, grid: Grid, statement: Sql
     ) -> RetentionResult:
         groups: dict[tuple[str | None, ...], list[Cohort]] = {}
-        for row in warehouse.query(statement).to_pylist():
+        for row in fetch(warehouse, statement).to_pylist():
             values = tuple(value or None for value in row["v"])
             groups.setdefault(values, []).append(self._cohort(grid, row))
         notes = []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from desirepath.errors import QueryError
 from desirepath_analytics.behaviour.rules import AllOf, AnyOf, Member, Not, People, Rule, read_rule
-from desirepath_analytics.question import Question, Result
+from desirepath_analytics.question import Question, Result, fetch
 from desirepath_analytics.spec import Period
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Segment(Question):
         from desirepath_analytics.sql.segment import segment_sql
 
         statement = segment_sql(self, catalog, period)
-        people = tuple(map(str, warehouse.query(statement).column(0).to_pylist()))
+        people = tuple(map(str, fetch(warehouse, statement).column(0).to_pylist()))
         return SegmentResult(
             question=self,
             period=period,

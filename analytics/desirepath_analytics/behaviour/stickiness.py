@@ -15,7 +15,7 @@ import msgspec
 from desirepath_analytics.behaviour.estimate import Estimate, wilson
 from desirepath_analytics.behaviour.over_time import OverTime
 from desirepath_analytics.behaviour.periods import Grid
-from desirepath_analytics.question import Result
+from desirepath_analytics.question import Result, fetch
 from desirepath_analytics.spec import ANY_EVENT, Period, Step
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Stickiness(OverTime):
     def _answer(
         self, warehouse: Warehouse, period: Period, grid: Grid, statement: Sql
     ) -> StickinessResult:
-        rows = warehouse.query(statement).to_pylist()
+        rows = fetch(warehouse, statement).to_pylist()
         found = {int(row["periods"]): int(row["n"]) for row in rows}
         everybody = sum(found.values())
         groups, left = [], everybody

@@ -19,7 +19,7 @@ from desirepath_analytics.behaviour.options import read_count, read_one_of
 from desirepath_analytics.behaviour.over_time import OverTime
 from desirepath_analytics.behaviour.periods import Grid
 from desirepath_analytics.conditions import Field
-from desirepath_analytics.question import Result
+from desirepath_analytics.question import Result, fetch
 from desirepath_analytics.spec import Period, Step, check_keys, step_spec
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class Trend(OverTime):
     def _answer(
         self, warehouse: Warehouse, period: Period, grid: Grid, statement: Sql
     ) -> TrendResult:
-        lines = self._lines(grid, warehouse.query(statement).to_pylist())
+        lines = self._lines(grid, fetch(warehouse, statement).to_pylist())
         notes = []
         if grid.count and not grid.complete(grid.count - 1):
             notes.append(f"{grid.label(grid.count - 1)} is not over.")
@@ -240,7 +240,7 @@ class Trend(OverTime):
         before = msgspec.structs.replace(grid, first=grid.first - grid.count)
         period = Period(before.start(0), before.start(grid.count))
         statement = self.statement(WarehouseCatalog(warehouse), period, before)
-        return self._lines(before, warehouse.query(statement).to_pylist())
+        return self._lines(before, fetch(warehouse, statement).to_pylist())
 
     def _lines(self, grid: Grid, rows: Sequence[Mapping[str, Any]]) -> tuple[Line, ...]:
         cells: dict[tuple[int, tuple[str | None, ...]], dict[int | None, Point]] = {}

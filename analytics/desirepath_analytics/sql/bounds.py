@@ -3,23 +3,22 @@
 # ruff: noqa: S608 (every value is bound, see sql/build.py)
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from desirepath_analytics.spec import Period
+from desirepath_analytics.spec import Period, Step
 from desirepath_analytics.sql.build import Statement
 
 if TYPE_CHECKING:
-    from desirepath_analytics.behaviour.over_time import OverTime
     from desirepath_analytics.catalog import Catalog
     from desirepath_collector.warehouse import Sql
 
 __all__ = ["bounds_sql"]
 
 
-def bounds_sql(question: OverTime, catalog: Catalog, period: Period) -> Sql:
+def bounds_sql(steps: Sequence[Step], catalog: Catalog, period: Period) -> Sql:
     """One row: `n`, `low`, `high`."""
     s = Statement(catalog)
-    steps = question.steps_read()
     s.check_steps(steps, "event")
     where = [s.only_events(steps), *s.period(period)]
     return s.sql(

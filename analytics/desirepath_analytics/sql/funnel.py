@@ -14,9 +14,11 @@ masks sort.
 # ruff: noqa: S608 (every value is bound, see sql/build.py)
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from desirepath.errors import QueryError
+from desirepath_analytics.behaviour.periods import Grid
 from desirepath_analytics.spec import Period
 from desirepath_analytics.sql.build import BEHAVIOUR, Statement
 from desirepath_analytics.sql.chains import Chains, Exclusion
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from desirepath_analytics.catalog import Catalog
     from desirepath_collector.warehouse import Sql
 
-__all__ = ["MAX_SHOWN", "funnel_people_sql", "funnel_sql"]
+__all__ = ["MAX_SHOWN", "funnel_over_sql", "funnel_people_sql", "funnel_sql"]
 
 MAX_SHOWN: Final = 100
 """How many values of a breakdown are answered; the largest ones."""
@@ -42,23 +44,7 @@ _SETTINGS: Final = {"max_threads": 0, "max_ast_depth": 5_000, "max_subquery_dept
 def funnel_sql(funnel: Funnel, catalog: Catalog, period: Period) -> Sql:
     """Counts and times to convert of every step: in all (`total`), and for each value."""
     maker = _Maker(funnel, Statement(catalog), period)
-    units = maker.units()
-    width = maker.chains.width
-    columns = ["count() AS n"]
-    counted = ", ".join(key for key in maker.outer if key != "v0")
-    for k in range(1, len(funnel.steps) + 1):
-        # Each value a funnel of its own: in all, a person of several values is still one.
-        distinct = maker.own_values and funnel.count != "attempts"
-        count = f"uniqExactIf({counted}, a.{k} != 0)" if distinct else f"countIf(a.{k} != 0)"
-        columns.append(f"{count} AS n{k}")
-        if k == 1:
-            continue
-        before = "greatest(" + ", ".join(f"a.{i}" for i in range(1, k)) + ")"
-        before = "a.1" if k == 2 else before
-        for name, since in (("start", "a.1"), ("step", before)):
-            taken = f"(bitShiftRight(a.{k}, {width}) - bitShiftRight({since}, {width})) / 1000"
-            columns.append(f"quantilesExactInclusiveIf(0.5, 0.9)({taken}, a.{k} != 0) AS {name}{k}")
-            columns.append(f"avgIf({taken}, a.{k} != 0) AS {name}_mean{k}")
+    units, columns = maker.units(), _numbers(maker)
     if not funnel.by:
         return maker.s.sql(f"SELECT 1 AS total, {', '.join(columns)} FROM ({units})", _SETTINGS)
     # The total is counted from the people, not added up: one person may be in several values.
@@ -67,6 +53,15 @@ def funnel_sql(funnel: Funnel, catalog: Catalog, period: Period) -> Sql:
         f" FROM ({units}) GROUP BY GROUPING SETS ((), (v))"
         f" ORDER BY total DESC, n DESC, v LIMIT {MAX_SHOWN + 1}",
         _SETTINGS,
+    )
+
+
+def funnel_over_sql(funnel: Funnel, catalog: Catalog, period: Period) -> Sql:
+    """A row a period (`v`: its number since 1970) in which attempts began."""
+    maker = _Maker(funnel, Statement(catalog), period)
+    columns = _numbers(maker)
+    return maker.s.sql(
+        f"SELECT v, {', '.join(columns)} FROM ({maker.units_over()}) GROUP BY v", _SETTINGS
     )
 
 
@@ -82,6 +77,27 @@ def funnel_people_sql(
         f"SELECT DISTINCT unit FROM ({maker.units()}) WHERE {where}",
         {**_SETTINGS, "max_result_rows": 0},
     )
+
+
+def _numbers(maker: _Maker) -> list[str]:
+    """How many reached each step, and the spread of the times they took."""
+    funnel, width = maker.funnel, maker.chains.width
+    columns = ["count() AS n"]
+    counted = ", ".join(key for key in maker.outer if key != "v0")
+    for k in range(1, len(funnel.steps) + 1):
+        # Each value a funnel of its own: in all, a person of several values is still one.
+        distinct = maker.own_values and funnel.count != "attempts"
+        count = f"uniqExactIf({counted}, a.{k} != 0)" if distinct else f"countIf(a.{k} != 0)"
+        columns.append(f"{count} AS n{k}")
+        if k == 1:
+            continue
+        before = "greatest(" + ", ".join(f"a.{i}" for i in range(1, k)) + ")"
+        before = "a.1" if k == 2 else before
+        for name, since in (("start", "a.1"), ("step", before)):
+            taken = f"(bitShiftRight(a.{k}, {width}) - bitShiftRight({since}, {width})) / 1000"
+            columns.append(f"quantilesExactInclusiveIf(0.5, 0.9)({taken}, a.{k} != 0) AS {name}{k}")
+            columns.append(f"avgIf({taken}, a.{k} != 0) AS {name}_mean{k}")
+    return columns
 
 
 class _Maker:
@@ -113,17 +129,34 @@ class _Maker:
         if self.carried:
             rows = f"SELECT *, {self._value()} AS carried FROM ({rows})"
         if len(self.inner) > len(self.outer):
-            # The deepest, then the earliest in each required step, in each optional one (never
-            # comes last: 0 - 1 is the largest number), then the least values.
-            keys, carried = ", ".join(self.outer), ", carried" if self.carried else ""
-            optional = [slot + 1 for slot in self.chains.optional]
-            times = ", ".join(f"toUInt64(a.{k} - 1)" for k in [*required, *optional])
-            rank = f"(-({depth}), {times}{carried})"
-            rows = f"SELECT {keys}, argMin(tuple(a{carried}), {rank}) AS best FROM ({rows})"
-            rows += f" GROUP BY {keys}"
-            more = ", best.2 AS carried" if self.carried else ""
-            rows = f"SELECT {keys}, best.1 AS a{more} FROM ({rows})"
+            rows = self._best(rows, self.outer)
         return self.by.join(rows, "unit") if self.funnel.by else rows
+
+    def units_over(self) -> str:
+        """One row for each person (session) and period in which they began: `a`, and `v`."""
+        rows = f"SELECT * EXCEPT (attempts), arrayJoin(attempts) AS a FROM ({self._attempts()})"
+        assert self.funnel.over is not None  # noqa: S101 (only called with one)
+        grid = Grid(self.funnel.over, self.funnel.timezone, 0, 1, datetime.now(UTC))
+        begin = f"fromUnixTimestamp64Milli(toInt64(bitShiftRight(a.1, {self.chains.width})), 'UTC')"
+        rows = f"SELECT *, [toString({grid.sql(self.s, begin)})] AS v FROM ({rows})"
+        if self.funnel.count == "attempts":
+            return rows
+        return self._best(rows, [*self.outer, "v"])
+
+    def _best(self, rows: str, keys: list[str]) -> str:
+        """Of all attempts with the same keys the one that counts."""
+        # The deepest, then the earliest in each required step, in each optional one (never
+        # comes last: 0 - 1 is the largest number), then the least values.
+        carried = ", carried" if self.carried else ""
+        required = [k + 1 for k, step in enumerate(self.funnel.steps) if not step.optional]
+        optional = [slot + 1 for slot in self.chains.optional]
+        depth = " + ".join(f"(a.{k} != 0)" for k in required)
+        times = ", ".join(f"toUInt64(a.{k} - 1)" for k in [*required, *optional])
+        same = ", ".join(keys)
+        chosen = f"argMin(tuple(a{carried}), (-({depth}), {times}{carried}))"
+        rows = f"SELECT {same}, {chosen} AS best FROM ({rows}) GROUP BY {same}"
+        more = ", best.2 AS carried" if self.carried else ""
+        return f"SELECT {same}, best.1 AS a{more} FROM ({rows})"
 
     def _keys(self) -> tuple[list[str], list[str]]:
         """What the events are grouped by, and what is counted in the end."""
