@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from desirepath.cli import main
+from desirepath.plan.diff import LEVELS
+from desirepath.plan.lint import RULES
 
 PAGE = Path(__file__).parents[2] / "docs" / "plan-commands.md"
 
@@ -47,6 +49,14 @@ def test_every_command_prints_what_the_page_shows(
     text = PAGE.read_text(encoding="utf-8")
     assert len(COMMAND.findall(text)) >= 3
     assert rewritten(text, tmp_path) == text, f"run python {Path(__file__).name}"
+
+
+def test_every_finding_and_level_is_explained() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for rule in RULES:
+        assert f"`{rule}`" in text
+    for level in LEVELS:
+        assert f"\n| {level} |" in text
 
 
 if __name__ == "__main__":
