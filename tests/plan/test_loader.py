@@ -120,6 +120,7 @@ MISTAKES = [
     (HEAD + 'types: {a: {const: "\\ud800"}}', 3, 23, "not valid YAML"),
     (HEAD + "defaults: {on_violation: rejct}", 3, 26, "'rejct' is not one of"),
     (HEAD + "defaults: {on_violations: drop}", 3, 12, "unknown policy 'on_violations'"),
+    (HEAD + "types: {a: {required: true}}", 3, 23, "belongs on a property, not on a type"),
     (HEAD + "types: {number: string}", 3, 9, "the type's name 'number' is taken"),
     (HEAD + "types: {a b: string}", 3, 9, "the type's name 'a b'"),
     (HEAD + "types: {a: {$ref: b}, b: {$ref: a}}", 3, 33, "the type 'a' contains itself"),
@@ -219,6 +220,10 @@ def test_types_that_unfold_without_end_are_refused() -> None:
         f"  {one}: {{properties: {{x: {{$ref: {two}}}, y: {{$ref: {two}}}}}}}"
         for one, two in pairwise(names)
     ]
+    for one, two in (("x", "y"), ("default", "const"), ("enum", "required")):
+        text = "\n".join([*lines, "  t29: string"])
+        text = text.replace("{x:", f"{{{one}:").replace(" y:", f" {two}:")
+        assert "unfolds to more than 5,000" in wrong(f"{HEAD}types:\n{text}").message
     text = "types:\n" + "\n".join([*lines, "  t29: string"])
     assert (
         "unfolds to more than 5,000"
@@ -226,7 +231,9 @@ def test_types_that_unfold_without_end_are_refused() -> None:
     )
 
 
-def test_a_long_chain_of_types_is_refused() -> None:
+def test_a_long_chain_of_types_is_refused_whichever_comes_first() -> None:
+    text = "".join(f"  t{index + 1}: {{items: {{$ref: t{index}}}}}\n" for index in range(5000))
+    assert "deeper than 64" in wrong(f"{HEAD}types:\n  t0: string\n{text}").message
     text = "".join(f"  t{index}: {{items: {{$ref: t{index + 1}}}}}\n" for index in range(5000))
     assert "deeper than 64" in wrong(f"{HEAD}types:\n{text}  t5000: string\n").message
 

@@ -36,7 +36,6 @@ journeys:
     entry: first
     count: sessions
     segment: buyers
-    goal: {at_least: 0.1}
 segments:
   buyers: {did: Order Completed, at_least: 1, at_most: 3, within: 30d, description: d}
   swedes: {trait: {country: {in: [SE]}, address.city: Lund}}

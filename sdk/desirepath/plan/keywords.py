@@ -7,7 +7,7 @@ a type may therefore not contain itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -88,7 +88,7 @@ class Types:
     def __init__(self, nodes: Mapping[str, Node]) -> None:
         self._nodes = nodes
         self._resolved: dict[str, dict[str, Any]] = {}
-        self._sizes: dict[int, tuple[int, Any]] = {}
+        self._measures: dict[int, tuple[int, int, Any]] = {}
         self._open: list[str] = []
         self._depth = 0
         self.uses = dict.fromkeys(nodes, 0)
@@ -105,9 +105,8 @@ class Types:
             if isinstance(flag.value, bool):
                 required = flag.value
         schema = dict(self.schema(node, is_property=True))
-        if self._size(schema) > MAX_SCHEMA_NODES:
-            fail(place, f"{name!r} unfolds to more than {MAX_SCHEMA_NODES:,} subschemas")
-        if _has_lost_pii(schema, True):
+        self._bound(repr(name), schema, place)
+        if _has_lost_pii(schema, is_property=True):
             fail(
                 place,
                 f"{name!r} has a personal value inside alternatives or items",
@@ -217,41 +216,70 @@ class Types:
 
     def _resolve(self, name: str) -> dict[str, Any]:
         if name not in self._resolved:
+            node = self._nodes[name]
+            if isinstance(node.value, dict) and "required" in node.value:
+                flag = node.value["required"]
+                if isinstance(flag.value, bool):
+                    fail(flag.place, "`required: true` belongs on a property, not on a type")
             self._open.append(name)
-            self._resolved[name] = self.schema(self._nodes[name], is_property=True)
+            self._resolved[name] = self.schema(node, is_property=True)
             self._open.pop()
+            self._bound(f"the type {name!r}", self._resolved[name], node.place)
         return self._resolved[name]
 
-    def _size(self, schema: Any) -> int:
-        """Subschemas, shared ones counted each time; memoised, so linear in what was written."""
-        if isinstance(schema, list):
-            return sum(map(self._size, schema))
+    def _bound(self, what: str, schema: dict[str, Any], place: Place) -> None:
+        """Refuse what would unfold to more than anybody can have meant."""
+        size, depth = self._measure(schema)
+        if size > MAX_SCHEMA_NODES:
+            fail(place, f"{what} unfolds to more than {MAX_SCHEMA_NODES:,} subschemas")
+        if depth > MAX_DEPTH:
+            fail(place, f"{what} nests deeper than {MAX_DEPTH} levels")
+
+    def _measure(self, schema: Any) -> tuple[int, int]:
+        """How many subschemas, shared ones counted each time, and how deep they nest.
+
+        Memoised: types are measured when they are resolved, so it is linear in what was written.
+        """
         if not isinstance(schema, dict):
-            return 0
-        if id(schema) not in self._sizes:
-            size = 1 + sum(self._size(value) for key, value in schema.items() if key not in _DATA)
-            self._sizes[id(schema)] = (size, schema)  # kept, so that the id stays its own
-        return self._sizes[id(schema)][0]
+            return 0, 0
+        if id(schema) not in self._measures:
+            size, depth = 1, 0
+            for child in _children(schema):
+                more, deeper = self._measure(child)
+                size, depth = size + more, max(depth, deeper)
+            # The schema is kept with its measures, so that the id stays its own.
+            self._measures[id(schema)] = (size, depth + 1, schema)
+        return self._measures[id(schema)][:2]
 
 
-_DATA: Final = frozenset(("enum", "const", "required", "dependentRequired", *ANNOTATIONS))
-
-
-def _has_lost_pii(schema: Any, is_property: bool, *, reached: bool = True) -> bool:
-    """Whether a `pii` stands where no treatment would reach it."""
-    if isinstance(schema, list):
-        return any(_has_lost_pii(one, False, reached=False) for one in schema)
-    if not isinstance(schema, dict):
-        return False
-    if "pii" in schema and not (is_property and reached):
-        return True
+def _children(schema: Mapping[str, Any]) -> Iterator[Any]:
     for key, value in schema.items():
         if key == "properties":
-            if any(_has_lost_pii(one, True, reached=reached) for one in value.values()):
-                return True
-        elif key not in _DATA and _has_lost_pii(value, False, reached=reached and key == "items"):
-            return True
-    return False
+            yield from value.values()
+        elif key in _WITH_ONE:
+            yield value
+        elif key in _WITH_SEVERAL:
+            yield from value
+
+
+_WITH_ONE: Final = ("additionalProperties", "items", "not", "if", "then", "else")
+_WITH_SEVERAL: Final = ("allOf", "anyOf", "oneOf", "prefixItems")
+
+
+def _has_lost_pii(schema: Mapping[str, Any], *, is_property: bool, reached: bool = True) -> bool:
+    """Whether a `pii` stands where no treatment would reach it."""
+    if "pii" in schema and not (is_property and reached):
+        return True
+    named = schema.get("properties", {}).values()
+    if any(_has_lost_pii(child, is_property=True, reached=reached) for child in named):
+        return True
+    items = [schema["items"]] if "items" in schema else []
+    if any(_has_lost_pii(child, is_property=False, reached=reached) for child in items):
+        return True
+    others = {key: schema[key] for key in schema.keys() - {"properties", "items"}}
+    return any(
+        _has_lost_pii(child, is_property=False, reached=False) for child in _children(others)
+    )
 
 
 def _subschema(types: Types, node: Node) -> Any:

@@ -242,7 +242,6 @@ def _journey() -> dict[str, Any]:
             "entry": ({"enum": ["every", "first"]}, "Every beginning, or the first ever."),
             "count": ({"enum": ["people", "sessions", "attempts", "groups"]}, "What is counted."),
             "segment": (_WITHIN_SEGMENT, "Only these people."),
-            "goal": (_goal(), "What is aimed at."),
         }
     )
 

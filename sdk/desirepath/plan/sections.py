@@ -29,7 +29,7 @@ AGGREGATES: Final = ("sum", "average", "median", "min", "max")
 _NOTES: Final = ("description", "owner")
 _JOURNEY: Final = (
     "steps", "within", "order", "by", "attribution", "where", "hold", "exclude", "entry",
-    "count", "segment", "goal",
+    "count", "segment",
 )  # fmt: skip
 _STEP: Final = ("event", "any", "where", "name", "optional")
 _DID: Final = ("did", "where", "at_least", "at_most", "exactly", "within", "since")
@@ -106,7 +106,6 @@ class _Checker:
         _choice(node, "order", ("ordered", "strict", "any"))
         _choice(node, "entry", ("every", "first"))
         _choice(node, "count", ("people", "sessions", "attempts", "groups"))
-        _goal(node)
 
     def _step(self, node: Node) -> list[Event]:
         if not isinstance(node.value, dict):
