@@ -31,7 +31,7 @@ journeys:
     order: strict
     by: [price, context.page.url, traits.country]
     hold: name
-    exclude: [Open, {event: Viewed, after: 1, before: 2, drop: person}]
+    exclude: [Open, {event: Viewed, after: 1, before: 2, drop: person}, {any: [Open]}]
     where: {any: [{price: 1}, {not: {message.source: web}}]}
     entry: first
     count: sessions
@@ -121,6 +121,11 @@ def test_everything_that_is_planned_may_be_referred_to() -> None:
         ),
         ("journeys: {j: {steps: [Viewed, Open], segment: buyers}}", "the segment 'buyers'", None),
         ("journeys: {j: {steps: [Viewed, Open], exclude: [Opn]}}", "the event 'Opn'", "Open"),
+        (
+            "journeys: {j: {steps: [Viewed, Open], exclude: [{after: 1}]}}",
+            "an exclusion names its",
+            None,
+        ),
         ("journeys: {j: [Viewed]}", "expected a mapping", None),
         ("segments: {s: {description: d}}", "has no condition", "did: Order"),
         ("segments: {s: {did: Open, trait: {country: SE}}}", "exactly one of", None),

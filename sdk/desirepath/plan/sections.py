@@ -32,6 +32,7 @@ _JOURNEY: Final = (
     "count", "segment",
 )  # fmt: skip
 _STEP: Final = ("event", "any", "where", "name", "optional")
+_EXCLUSION: Final = ("event", "any", "where", "after", "before", "drop")
 _DID: Final = ("did", "where", "at_least", "at_most", "exactly", "within", "since")
 _DID_NOT: Final = ("did_not", "where", "within", "since")
 _RULES: Final = ("all", "any", "not", "did", "did_not", "trait", "segment", "people")
@@ -95,11 +96,8 @@ class _Checker:
             self._fields(node, key, events)
         for rule in _several(node, "exclude"):
             if isinstance(rule.value, dict):
-                known = ("event", "where", "after", "before", "drop")
-                check_keys(rule, known, "an exclusion")
-                if "event" not in rule.value:
-                    fail(rule.place, "an exclusion names its `event`")
-                self._where(rule, self._events(rule.value["event"]))
+                check_keys(rule, _EXCLUSION, "an exclusion")
+                self._matched(rule, "an exclusion")
             else:
                 self._events(rule)
         self._segment_of(node)
@@ -115,12 +113,15 @@ class _Checker:
             steps = _list(node.value["any_order"], "steps")
             return [event for step in steps for event in self._step(step)]
         check_keys(node, _STEP, "a step")
+        return self._matched(node, "a step")
+
+    def _matched(self, node: Node, what: str) -> list[Event]:
+        """The events that a step or an exclusion names, its filter checked."""
         if ("event" in node.value) == ("any" in node.value):
-            fail(node.place, "a step names its `event`, or `any` of several")
+            fail(node.place, f"{what} names its `event`, or `any` of several")
         if "any" in node.value:
-            events = [
-                event for one in _list(node.value["any"], "events") for event in self._step(one)
-            ]
+            listed = _list(node.value["any"], "events")
+            events = [event for one in listed for event in self._step(one)]
         else:
             events = self._events(node.value["event"])
         self._where(node, events)
