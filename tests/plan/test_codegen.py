@@ -172,24 +172,23 @@ def test_an_empty_plan_is_an_empty_module() -> None:
 
 USE = """
 from datetime import UTC, datetime
-from typing import Any
 
-from desirepath.testing import Tracked
-from desirepath.tracker import Tracker
-from desirepath.typed import TypedEvent
+from desirepath import Tracker
 from nasty import OrderCompleted, Place
-from shop import OrderCompleted as ShopOrder, Product
-
-
-def track(event: str | TypedEvent, *, user_id: str) -> dict[str, Any]:
-    return {} if isinstance(event, str) else event.to_properties()
+from shop import OrderCompleted as ShopOrder
 
 
 order = OrderCompleted(
     class_="c", at=datetime.now(UTC), level="gold", nullable=None, maybe_stop=None,
     stops=[Place(city="Lund")],
 )
-track(order, user_id="u1")
+
+
+def send(tracker: Tracker) -> None:
+    tracker.track(order, user_id="u1")
+    tracker.track(Place(city="Lund"))  # E: no event
+
+
 order.level = "tin"  # E: read-only
 OrderCompleted(class_="c", at="2026-01-01T00:00:00Z", level="tin", nullable=None,  # E: Literal
                maybe_stop=None, stops=[])
