@@ -128,10 +128,11 @@ def desirepath(types: int, whole: bool) -> Verdict:
     }
     check = Plan.parse(json.dumps(document)).compile().check
     decode = msgspec.json.Decoder(Envelope).decode
+    taken = msgspec.json.Encoder().encode  # the bytes of a Raw, faster than bytes()
 
     def of_event(_: str, raw: bytes) -> bool:
         event = decode(raw)
-        answer = check("track", event.event, bytes(event.properties), bytes(event.context))
+        answer = check("track", event.event, taken(event.properties), taken(event.context))
         return answer.decision == "accept"
 
     def of_properties(name: str, raw: bytes) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal, Union
+from typing import Annotated, Any, Final, Literal, Union, cast
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -254,16 +254,23 @@ def _string(schema: Mapping[str, Any], _: Any) -> _Type:
 @lru_cache(maxsize=4096)
 def _text_test(pattern: str | None, format_name: str | None) -> tuple[Test, set[Any]]:
     """The test of a pattern and a format, and the set of short texts that have passed it."""
-    matches = compile_pattern(pattern).matcher if pattern is not None else None
-    has_form = FORMATS[format_name] if format_name is not None else None
     seen: set[Any] = set()
+    holds: Callable[[str], object]
+    if pattern is None:
+        holds = FORMATS[cast("str", format_name)]
+    elif format_name is None:
+        holds = compile_pattern(pattern).matcher
+    else:
+        matches, has_form = compile_pattern(pattern).matcher, FORMATS[format_name]
+
+        def holds(value: str) -> object:
+            return matches(value) and has_form(value)
+
     is_open = True
 
     def test(value: str) -> bool:
         nonlocal is_open
-        if matches is not None and not matches(value):
-            return False
-        if has_form is not None and not has_form(value):
+        if not holds(value):
             return False
         if is_open and len(value) <= MAX_SEEN_LENGTH:
             seen.add(value)
