@@ -16,6 +16,7 @@ import msgspec
 from clickhouse_connect.driver.client import Client
 
 from desirepath.errors import WarehouseError
+from desirepath_collector.warehouse.cluster import on_cluster
 
 __all__ = ["Migration", "migrate", "migrations", "statements"]
 
@@ -72,6 +73,7 @@ def migrate(
     steps: tuple[Migration, ...] | None = None,
     *,
     credentials: str = "",
+    cluster: str | None = None,
 ) -> list[int]:
     """Bring the client's default database to the newest schema; the numbers that were applied.
 
@@ -86,6 +88,8 @@ def migrate(
     credentials
         Stands for `{credentials}`: `USER '...' PASSWORD '...' ` for a dictionary's source, empty
         where the engine needs none.
+    cluster
+        Make everything on all nodes of this cluster.
 
     Raises
     ------
@@ -93,7 +97,8 @@ def migrate(
         If the database was made by a newer version.
     """
     steps = migrations() if steps is None else steps
-    client.command(_RECORD)
+    for statement in _placed(_RECORD, cluster):
+        client.command(statement)
     rows = client.query("SELECT DISTINCT number FROM migrations").result_rows
     done = {int(row[0]) for row in rows}
     newest = max((step.number for step in steps), default=0)
@@ -108,7 +113,8 @@ def migrate(
             continue
         filled = step.text.replace("{database}", database)
         for statement in statements(filled.replace("{credentials}", credentials)):
-            client.command(statement)
+            for placed in _placed(statement, cluster):
+                client.command(placed)
         client.insert(
             "migrations",
             [[step.number, step.name, step.digest]],
@@ -116,3 +122,7 @@ def migrate(
         )
         applied.append(step.number)
     return applied
+
+
+def _placed(statement: str, cluster: str | None) -> list[str]:
+    return on_cluster(statement.strip(), cluster) if cluster else [statement]

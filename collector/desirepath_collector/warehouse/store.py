@@ -58,6 +58,8 @@ _INSERT_SETTINGS: Final[dict[str, str | int]] = {
     "min_insert_block_size_rows": 0,
     "min_insert_block_size_bytes": 0,
     "async_insert": 0,
+    # On a cluster: the answer comes when the shards have the rows.
+    "distributed_foreground_insert": 1,
     # Removing duplicates inside a block is what FINAL does anyway; here it doubles the cost.
     "optimize_on_insert": 0,
 }
@@ -73,9 +75,16 @@ class Warehouse:
     """
 
     def __init__(
-        self, handles: Handles, *, database: str, lock: FolderLock | None, path: Path | None = None
+        self,
+        handles: Handles,
+        *,
+        database: str,
+        lock: FolderLock | None,
+        path: Path | None = None,
+        cluster: str | None = None,
     ) -> None:
         self.database = database
+        self._cluster = cluster
         self.path = path
         self._handles = handles
         self._lock = lock
@@ -84,7 +93,13 @@ class Warehouse:
         self._tombstones = Tombstones(handles)
 
     @classmethod
-    def open(cls, target: str | os.PathLike[str], database: str = DEFAULT_DATABASE) -> Warehouse:
+    def open(
+        cls,
+        target: str | os.PathLike[str],
+        database: str = DEFAULT_DATABASE,
+        *,
+        cluster: str | None = None,
+    ) -> Warehouse:
         """Open as the owner: make what is missing, bring the schema up to date, allow writing.
 
         Parameters
@@ -93,6 +108,8 @@ class Warehouse:
             A data folder (the engine then runs in this process), or the URL of a server.
         database
             The database; a server URL's path goes before it.
+        cluster
+            Make the tables on all nodes of this cluster of the server.
 
         Raises
         ------
@@ -130,9 +147,11 @@ class Warehouse:
                 )
             with bootstrap.borrow() as client:
                 require_features(client)
-                client.command(f"CREATE DATABASE IF NOT EXISTS {quote_identifier(database)}")
+                everywhere = f" ON CLUSTER {quote_identifier(cluster)}" if cluster else ""
+                name = quote_identifier(database)
+                client.command(f"CREATE DATABASE IF NOT EXISTS {name}{everywhere}")
             with handles.borrow() as client:
-                migrate(client, database, credentials=credentials)
+                migrate(client, database, credentials=credentials, cluster=cluster)
         except BaseException:
             handles.close()
             if lock:
@@ -140,7 +159,7 @@ class Warehouse:
             raise
         finally:
             bootstrap.close()
-        return cls(handles, database=database, lock=lock, path=path)
+        return cls(handles, database=database, lock=lock, path=path, cluster=cluster)
 
     def query(self, sql: Sql) -> pa.Table:
         """Run one reading statement; its result as an Arrow table."""
@@ -188,7 +207,7 @@ class Warehouse:
             live = client.query(_LIVE_PLAN).result_rows
             if live and live[0][1] == plan.digest:
                 return
-            publish_views(client, plan)
+            publish_views(client, plan, cluster=self._cluster)
             # Strictly later than the last, whatever the clock says.
             newest = live[0][2] if live else 0
             at = max(time.time_ns() // 1_000_000, newest + 1)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from clickhouse_connect.driver.client import Client
 
+from desirepath_collector.warehouse.cluster import on_cluster
 from desirepath_collector.warehouse.sql import identifier, literal
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Column(msgspec.Struct, frozen=True):
     comment: str
 
 
-def publish_views(client: Client, plan: Plan) -> list[str]:
+def publish_views(client: Client, plan: Plan, *, cluster: str | None = None) -> list[str]:
     """Make and alter the views of `plan`'s events; the names of those that changed."""
     known: dict[str, list[Column]] = {}
     names: dict[str, str] = {}
@@ -113,7 +114,9 @@ def publish_views(client: Client, plan: Plan) -> list[str]:
         if after == before:
             continue
         # The view first: a publishing that dies in between makes it again.
-        client.command(_definition(view, event, after))
+        definition = _definition(view, event, after)
+        for statement in on_cluster(definition, cluster) if cluster else [definition]:
+            client.command(statement)
         version = time.time_ns()
         client.insert(
             "event_columns",
