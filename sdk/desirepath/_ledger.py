@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 if TYPE_CHECKING:
     from desirepath.plan.violations import Violation
 
-__all__ = ["Ledger", "OnLoss", "Stats"]
+__all__ = ["Ledger", "Level", "OnLoss", "Stats", "log"]
 
 _MAX_KINDS: Final = 1_000
 """Different things that are logged once each."""
@@ -21,7 +20,7 @@ _MAX_KINDS: Final = 1_000
 OnLoss = Callable[[str, int], None]
 """Called with the reason of a loss and how many events it took."""
 
-logger: Final = logging.getLogger("desirepath")
+Level = Literal["warning", "error"]
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -83,12 +82,12 @@ class Ledger:
         """Count a loss and say so."""
         with self._lock:
             self._lost[reason] += events
-        self.say(("lost", reason), logging.ERROR, f"events are lost ({reason}): {why}")
+        self.say(("lost", reason), "error", f"events are lost ({reason}): {why}")
         if self._on_loss is not None:
             try:
                 self._on_loss(reason, events)
             except Exception:
-                logger.exception("desirepath: the on_loss callback failed")
+                log("error", "the on_loss callback failed", trace=True)
 
     def discard(self, reason: str, events: int = 1) -> None:
         """Count events that were not to be sent."""
@@ -103,17 +102,17 @@ class Ledger:
                 self._violations[violation.code] += 1
                 self.say(
                     ("violation", event, violation.code, violation.pointer),
-                    logging.WARNING,
+                    "warning",
                     f"{event!r} breaks its plan: {violation}",
                 )
 
-    def say(self, kind: tuple[str, ...], level: int, text: str) -> None:
+    def say(self, kind: tuple[str, ...], level: Level, text: str) -> None:
         """One line in the app's log, once for each `kind`."""
         with self._lock:
             if kind in self._said or len(self._said) >= _MAX_KINDS:
                 return
             self._said.add(kind)
-        logger.log(level, "desirepath: %s", text)
+        log(level, text)
 
     def forget(self, kind: tuple[str, ...]) -> bool:
         """Let this kind be said again; whether it had been said."""
@@ -135,3 +134,12 @@ class Ledger:
                 violations=dict(self._violations),
                 lost=dict(self._lost),
             )
+
+
+def log(level: Level, text: str, *, trace: bool = False) -> None:
+    """One line in the app's log `desirepath`."""
+    # Here, because most apps never get one and importing it takes 7 ms.
+    import logging
+
+    number = logging.ERROR if level == "error" else logging.WARNING
+    logging.getLogger("desirepath").log(number, "desirepath: %s", text, exc_info=trace)

@@ -9,7 +9,6 @@ closed, so a tracker that is simply dropped loses nothing.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import sys
 import threading
@@ -120,7 +119,7 @@ class Pipeline:
             self._after_fork()
 
     def _trouble(self, text: str) -> None:
-        self.ledger.say(("disk",), logging.WARNING, f"events wait in memory only: {text}")
+        self.ledger.say(("disk",), "warning", f"events wait in memory only: {text}")
 
     def _finalize(self) -> None:
         # A child of multiprocessing leaves by os._exit and runs its finalizers only.

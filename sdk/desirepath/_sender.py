@@ -7,7 +7,6 @@ single event that the collector calls malformed or too large, which goes to the 
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from desirepath._ledger import Ledger
+from desirepath._ledger import Ledger, log
 from desirepath._pace import Pace, Step
 from desirepath._queue import Mark, Queue
 from desirepath.errors import LogError
@@ -148,7 +147,7 @@ class Sender:
                 thread.start()
             except RuntimeError as error:
                 # The interpreter is going down: what is on disk is for the next start.
-                self._ledger.say(("thread",), logging.WARNING, f"cannot start the sender: {error}")
+                self._ledger.say(("thread",), "warning", f"cannot start the sender: {error}")
                 return
             self._thread = thread
 
@@ -161,9 +160,9 @@ class Sender:
                 self._drain()
         except LogError as error:
             if not self._closing:
-                self._ledger.say(("queue",), logging.ERROR, error.message)
+                self._ledger.say(("queue",), "error", error.message)
         except Exception:
-            logging.getLogger("desirepath").exception("desirepath: the sender failed")
+            log("error", "the sender failed", trace=True)
         finally:
             self._transport.close()
             with self._progress:
@@ -242,17 +241,17 @@ class Sender:
                 code, pointer = str(violation.get("code")), str(violation.get("pointer"))
                 ledger.say(
                     ("quarantined", code, pointer),
-                    logging.WARNING,
+                    "warning",
                     f"the collector set an event aside: {pointer}: {code}",
                 )
         if ledger.forget(("delivery",)):
-            logging.getLogger("desirepath").warning("desirepath: delivery works again")
+            log("warning", "delivery works again")
 
     def _failed(self, answer: Answer) -> None:
         self._ledger.retries += 1
         self._ledger.say(
             ("delivery",),
-            logging.WARNING,
+            "warning",
             f"delivery fails, events wait in the queue: {answer.reason}",
         )
 
