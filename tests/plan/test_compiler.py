@@ -65,6 +65,18 @@ def test_what_is_missing_is_a_violation() -> None:
     assert verdict.violations == (Violation("missing", "/properties/total", "a value"),)
 
 
+def test_names_that_are_no_text_are_unplanned() -> None:
+    verdict = validator().check("track", "\ud800", b"{}")
+    assert verdict.violations[0].found == '"\\ud800"'
+
+
+def test_a_long_list_of_what_is_expected_is_cut() -> None:
+    names = ", ".join(f"name{index}" for index in range(500))
+    plan = f"plan: t\nversion: 1.0.0\nevents: {{E: {{properties: {{a: {{enum: [{names}]}}}}}}}}"
+    verdict = Plan.parse(plan).compile().check("track", "E", b'{"a":"b"}')
+    assert len(verdict.violations[0].expected) == 200
+
+
 def test_found_is_cut() -> None:
     raw = json.dumps({"total": "x" * 1000}).encode()
     found = validator().check("track", "Order Completed", raw).violations[0].found

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from desirepath.plan.formats import FORMATS
 from desirepath.plan.regex import compile_pattern
 from desirepath.plan.violations import MAX_VIOLATIONS, Violation
-from desirepath.plan.wire import escape, show
+from desirepath.plan.wire import cut, escape, show
 
 __all__ = ["Check", "compile_schema", "equal"]
 
@@ -87,7 +87,7 @@ def _type(names: Any, _: Mapping[str, Any]) -> Check:
 
 
 def _enum(allowed: list[Any], _: Mapping[str, Any]) -> Check:
-    expected = "one of " + ", ".join(map(show, allowed))
+    expected = cut("one of " + ", ".join(map(show, allowed)))
     strings = frozenset(value for value in allowed if isinstance(value, str))
 
     def check(value: Any, pointer: str, out: list[Violation]) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "MIN_INTEGER",
     "Reading",
     "compact",
+    "cut",
     "decode",
     "decode_any",
     "encode",
@@ -254,5 +255,13 @@ def escape(token: str) -> str:
 
 def show(value: Any) -> str:
     """A value as JSON, cut for `Violation.found`."""
-    text = encode(value).decode()
+    try:
+        text = encode(value).decode()
+    except UnicodeEncodeError:  # a lone surrogate in a name that an app made up
+        text = json.dumps(value)
+    return cut(text)
+
+
+def cut(text: str) -> str:
+    """A text of at most `FOUND_LIMIT` characters."""
     return text if len(text) <= FOUND_LIMIT else text[: FOUND_LIMIT - 1] + "…"
