@@ -122,6 +122,7 @@ def test_tables_pictures_and_sql(ask: Ask, tmp_path: Path) -> None:
     assert "had not the whole window" in table
     assert "plotly" in page.read_text(encoding="utf-8")
     assert ask("funnel", "purchase", "--sql").startswith("SELECT")
+    assert "2026-01-01 *" in ask("funnel", "purchase", "--over", "day")
 
 
 def test_segments(ask: Ask) -> None:

@@ -62,6 +62,19 @@ def test_rules_of_behaviour_and_traits(people: Warehouse) -> None:
     assert who(~trait("age").exists(), people) == "bd"
 
 
+def test_rules_of_days_sums_first_times_and_sequences(people: Warehouse) -> None:
+    """on_days, sum, first, more_than_before, then."""
+    order = did("Order Completed")
+    assert who(order.on_days(3), people) == "a"
+    assert who(order.sum("total", at_least=99), people) == "ab"
+    assert who(order.sum("total", at_most=99.5), people) == "bcd"
+    assert who(order.first().within("10d"), people) == "b"
+    assert who(order.more_than_before().within("10d"), people) == "b"
+    assert who(order.more_than_before().within("15d"), people) == "b"
+    assert who(order.then("Order Completed", within="2d"), people) == "a"
+    assert who(order.then("Product Viewed"), people) == ""
+
+
 def test_rules_combine(people: Warehouse) -> None:
     """And, or, not, nested; a list of people."""
     order, swede = did("Order Completed"), trait("country").is_in(["SE"])
@@ -126,6 +139,11 @@ def test_the_plain_form_is_read_back_to_an_equal_segment(spec: dict[str, Any]) -
         ({"trait": {}}, "empty condition"),
         ({"trait": {"context.x": 1}}, "no trait of a person"),
         ({"did": "a", "did_not": "b"}, "exactly one of"),
+        ({"did": "a", "first": True}, "need a window"),
+        ({"did": "a", "first": True, "within": "3d", "at_least": 2}, "without a count"),
+        ({"did": "a", "sum": {"of": "x"}}, "at_least or at_most"),
+        ({"did": "a", "sum": {"of": "x", "at_least": 1}, "on_days": 2}, "one of times"),
+        ({"then": ["a"]}, "two or more steps"),
     ],
 )
 def test_a_mistake_is_named(spec: Any, message: str) -> None:

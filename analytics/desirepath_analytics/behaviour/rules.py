@@ -13,7 +13,7 @@ segment is asked for (`until`, else now).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -37,6 +37,7 @@ __all__ = [
     "HasTrait",
     "Member",
     "Not",
+    "Ordered",
     "People",
     "Rule",
     "did",
@@ -47,6 +48,12 @@ __all__ = [
 
 _MAX_DEPTH: Final = 20
 _MAX_COUNT: Final = 2**31
+_MAX_SUM: Final = 1e300
+_MAX_STEPS: Final = 20
+_DID_KEYS: Final = (
+    *("did", "where", "at_least", "at_most", "exactly", "within"),
+    *("on_days", "sum", "first", "more_than_before"),
+)
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -97,12 +104,20 @@ class Not(Rule, frozen=True):
 
 
 class Did(Rule, frozen=True):
-    """The person did something at least `least` and at most `most` times."""
+    """The person did something at least `least` and at most `most` times.
+
+    `measure` is what is counted: `times`, distinct `days` (of UTC), or the `sum` of the property
+    `of`. `how` may ask more of the window `within_ms`: that the `first` time ever lies in it, or
+    that the person did it `more` often than in the window of the same length before.
+    """
 
     step: Step
-    least: int = 1
-    most: int | None = None
+    least: float = 1
+    most: float | None = None
     within_ms: int | None = None
+    measure: Literal["times", "days", "sum"] = "times"
+    of: Field | None = None
+    how: Literal["any", "first", "more"] = "any"
 
     def at_least(self, times: int) -> Did:
         """No fewer times than this."""
@@ -117,6 +132,32 @@ class Did(Rule, frozen=True):
         """Just so many times."""
         count = _times(times, "exactly")
         return msgspec.structs.replace(self, least=count, most=count)
+
+    def on_days(self, days: int) -> Did:
+        """On at least so many distinct days (of UTC)."""
+        return msgspec.structs.replace(self, measure="days", least=_times(days, "on_days"))
+
+    def sum(self, of: str, *, at_least: float | None = None, at_most: float | None = None) -> Did:
+        """The values of a property add up to at least, or at most, so much (0 without any)."""
+        least = -_MAX_SUM if at_least is None else _amount(at_least, "sum.at_least")
+        most = None if at_most is None else _amount(at_most, "sum.at_most")
+        if at_least is None and at_most is None:
+            raise QueryError("sum: it wants at_least or at_most")
+        return msgspec.structs.replace(
+            self, measure="sum", of=Field.parse(of, "sum"), least=least, most=most
+        )
+
+    def first(self) -> Did:
+        """For the first time ever in the window."""
+        return msgspec.structs.replace(self, how="first")
+
+    def more_than_before(self) -> Did:
+        """More often in the window than in the one of the same length before it."""
+        return msgspec.structs.replace(self, how="more")
+
+    def then(self, event: Any, *, within: object = None) -> Ordered:
+        """And then `event`, in this order, all `within` a span from the first (None: any)."""
+        return Ordered((self.step,)).then(event, within=within)
 
     def within(self, span: object) -> Did:
         """In the span of time before the segment's moment: `"30d"`."""
@@ -136,13 +177,45 @@ class Did(Rule, frozen=True):
     def to_spec(self) -> dict[str, Any]:
         """`{"did": event, "at_least": n, ...}`."""
         spec: dict[str, Any] = {"did": step_spec(self.step)}
-        if self.most == self.least:
+        if self.measure == "sum":
+            spec["sum"] = {"of": str(self.of)}
+            if self.least > -_MAX_SUM:
+                spec["sum"]["at_least"] = self.least
+            if self.most is not None:
+                spec["sum"]["at_most"] = self.most
+        elif self.measure == "days":
+            spec["on_days"] = self.least
+        elif self.most == self.least:
             spec["exactly"] = self.least
         else:
             if self.least != 1 or self.most is not None:
                 spec["at_least"] = self.least
             if self.most is not None:
                 spec["at_most"] = self.most
+        if self.within_ms is not None:
+            spec["within"] = duration_text(self.within_ms)
+        if self.how != "any":
+            spec[{"first": "first", "more": "more_than_before"}[self.how]] = True
+        return spec
+
+
+class Ordered(Rule, frozen=True):
+    """The person did several things in this order, within a span from the first."""
+
+    steps: tuple[Step, ...]
+    within_ms: int | None = None
+
+    def then(self, event: Any, *, within: object = None) -> Ordered:
+        """And then this; `within` counts from the very first step."""
+        steps = (*self.steps, Step.of(event, f"then[{len(self.steps)}]"))
+        if len(steps) > _MAX_STEPS:
+            raise QueryError(f"then: at most {_MAX_STEPS} steps")
+        span = self.within_ms if within is None else duration_ms(within, "within")
+        return Ordered(steps, span)
+
+    def to_spec(self) -> dict[str, Any]:
+        """`{"then": [first, second, ...], "within": "1h"}`."""
+        spec: dict[str, Any] = {"then": [step_spec(step) for step in self.steps]}
         if self.within_ms is not None:
             spec["within"] = duration_text(self.within_ms)
         return spec
@@ -255,7 +328,7 @@ def _read_not(spec: Mapping[str, Any], at: str, depth: int) -> Rule:
 
 
 def _read_did(spec: Mapping[str, Any], at: str, depth: int) -> Rule:
-    check_keys(spec, ("did", "where", "at_least", "at_most", "exactly", "within"), at)
+    check_keys(spec, _DID_KEYS, at)
     rule = Did(Step.of(spec["did"], at)).where(parse_where(spec.get("where"), f"{at}.where"))
     if "exactly" in spec and ("at_least" in spec or "at_most" in spec):
         raise QueryError(f"{at}: exactly stands alone, without at_least and at_most")
@@ -267,7 +340,39 @@ def _read_did(spec: Mapping[str, Any], at: str, depth: int) -> Rule:
         rule = rule.at_least(spec["at_least"])
     if rule.most is not None and rule.most < rule.least:
         raise QueryError(f"{at}: at most {rule.most} and at least {rule.least} times")
+    if ("sum" in spec and "on_days" in spec) or (
+        ("sum" in spec or "on_days" in spec) and ({"exactly", "at_least", "at_most"} & set(spec))
+    ):
+        raise QueryError(f"{at}: one of times (at_least, ...), on_days and sum")
+    if "on_days" in spec:
+        rule = rule.on_days(spec["on_days"])
+    if "sum" in spec:
+        if not isinstance(spec["sum"], Mapping) or "of" not in spec["sum"]:
+            raise QueryError(f"{at}.sum: expected of:, and at_least: or at_most:")
+        check_keys(spec["sum"], ("of", "at_least", "at_most"), f"{at}.sum")
+        more = {key: value for key, value in spec["sum"].items() if key != "of"}
+        rule = rule.sum(spec["sum"]["of"], **more)
+    for key, method in (("first", rule.first), ("more_than_before", rule.more_than_before)):
+        if spec.get(key, False) is True:
+            rule = method()
+        elif key in spec:
+            raise QueryError(f"{at}.{key}: it can only be true")
+    if rule.how != "any" and {"exactly", "at_least", "at_most", "on_days", "sum"} & set(spec):
+        raise QueryError(f"{at}: first and more_than_before stand without a count")
+    if rule.how != "any" and "within" not in spec:
+        raise QueryError(f"{at}: first and more_than_before need a window", hint="within: 30d")
     return rule.within(spec["within"]) if "within" in spec else rule
+
+
+def _read_then(spec: Mapping[str, Any], at: str, depth: int) -> Rule:
+    check_keys(spec, ("then", "within"), at)
+    steps = spec["then"]
+    if isinstance(steps, (str, bytes)) or not isinstance(steps, Sequence) or len(steps) < 2:
+        raise QueryError(f"{at}: expected two or more steps, found {steps!r}")
+    rule = Ordered((Step.of(steps[0], f"{at}[0]"),))
+    for step in steps[1:]:
+        rule = rule.then(step, within=spec.get("within"))
+    return rule
 
 
 def _read_did_not(spec: Mapping[str, Any], at: str, depth: int) -> Rule:
@@ -304,6 +409,7 @@ _READERS: Final = {
     "not": _read_not,
     "did": _read_did,
     "did_not": _read_did_not,
+    "then": _read_then,
     "trait": _read_trait,
     "segment": _read_member,
     "people": _read_people,
@@ -342,6 +448,12 @@ def _parts(rule: Rule, kind: type[AllOf] | type[AnyOf]) -> tuple[Rule, ...]:
     if not isinstance(rule, Rule):
         raise QueryError(f"{rule!r} is no rule", hint="combine did(...), trait(...) and segments")
     return rule.rules if isinstance(rule, kind) else (rule,)
+
+
+def _amount(value: object, at: str) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or abs(value) > _MAX_SUM:
+        raise QueryError(f"{at}: {value!r} is no number")
+    return value
 
 
 def _times(value: object, at: str) -> int:

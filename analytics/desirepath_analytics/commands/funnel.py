@@ -36,6 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hold", action="append", metavar="PROPERTY", help="the same in all steps")
     parser.add_argument("--exclude", action="append", metavar="EVENT", help="spoils an attempt")
     parser.add_argument("--segment", help="only the people of this segment of the plan")
+    parser.add_argument("--over", help="also for each hour, day, week or month of beginning")
+    parser.add_argument("--timezone", help="whose days and weeks: Europe/Stockholm (UTC)")
     add_asking(parser)
 
 
@@ -64,7 +66,8 @@ def _funnel(args: argparse.Namespace, warehouse: Warehouse) -> Funnel:
         raise QueryError(
             "no steps", hint="give the NAME of a journey, or --step A --step B, or --spec FILE"
         )
-    for key in ("within", "by", "order", "count", "entry", "attribution", "hold", "segment"):
+    keys = ("within", "by", "order", "count", "entry", "attribution", "hold", "segment")
+    for key in (*keys, "over", "timezone"):
         value = getattr(args, key)
         if value is not None:
             spec[key] = value
@@ -85,6 +88,28 @@ def _show(result: FunnelResult, title: str) -> None:
     if result.breakdown:
         console.print()
         console.print(_values_table(result))
+    if result.periods:
+        console.print()
+        console.print(_periods_table(result))
+
+
+def _periods_table(result: FunnelResult) -> Table:
+    """A row a period in which attempts began, from the first step to the last."""
+    from desirepath_analytics.commands.tables import interval, share, table
+
+    first, last = result.steps[0].name, result.steps[-1].name
+    title = f"{first} to {last}, by {result.question.over} (*: the window has not elapsed)"
+    shown = table(title, "began in", numbers=("began", "finished", "share", "95 %"))
+    for one in result.periods:
+        reached = one.steps[-1].from_start
+        shown.add_row(
+            one.label if one.complete else f"{one.label} *",
+            f"{one.steps[0].count:,}",
+            f"{one.steps[-1].count:,}",
+            share(reached.value),
+            interval(reached.low, reached.high),
+        )
+    return shown
 
 
 def _steps_table(title: str, steps: tuple[FunnelStep, ...], unit: str) -> Table:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from desirepath_analytics.catalog import Catalog
     from desirepath_collector.warehouse import Sql
 
-__all__ = ["MAX_SHOWN", "funnel_over_sql", "funnel_people_sql", "funnel_sql"]
+__all__ = ["MAX_SHOWN", "funnel_over_sql", "funnel_people_sql", "funnel_sql", "reached_sql"]
 
 MAX_SHOWN: Final = 100
 """How many values of a breakdown are answered; the largest ones."""
@@ -77,6 +77,12 @@ def funnel_people_sql(
         f"SELECT DISTINCT unit FROM ({maker.units()}) WHERE {where}",
         {**_SETTINGS, "max_result_rows": 0},
     )
+
+
+def reached_sql(s: Statement, funnel: Funnel, period: Period) -> str:
+    """The people who got to the end of a funnel, inside another statement."""
+    maker = _Maker(funnel, s, period)
+    return f"SELECT unit FROM ({maker.units()}) WHERE a.{len(funnel.steps)} != 0"
 
 
 def _numbers(maker: _Maker) -> list[str]:

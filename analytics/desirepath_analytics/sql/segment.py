@@ -16,13 +16,14 @@ from desirepath_analytics.behaviour.rules import (
     HasTrait,
     Member,
     Not,
+    Ordered,
     People,
     Rule,
     read_rule,
 )
 from desirepath_analytics.conditions import Combined, Condition
 from desirepath_analytics.names import did_you_mean
-from desirepath_analytics.spec import Period
+from desirepath_analytics.spec import Period, duration_text
 from desirepath_analytics.sql.build import Statement
 
 if TYPE_CHECKING:
@@ -70,11 +71,10 @@ class _Maker:
         where = self.s.period(self.period)
         if _holds(rule, self) is False:
             steps = [did.step for did in self.events]
-            where.append(self.s.only_events(steps))
-            if all(did.within_ms is not None for did in self.events):
-                longest = max(did.within_ms or 0 for did in self.events)
-                where.append(self._since(longest))
-        counters = "".join(f", countIf({test}) AS c{i}" for i, test in enumerate(self.counters))
+            where.append(self.s.only_events(steps) if steps else "1")
+            if self.events and all(self._reach(did) is not None for did in self.events):
+                where.append(self._since(max(self._reach(did) or 0 for did in self.events)))
+        counters = "".join(f", {counter} AS c{i}" for i, counter in enumerate(self.counters))
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         rows = f"SELECT person_id{counters} FROM resolved_events{condition} GROUP BY person_id"
         joins = "".join(
@@ -99,6 +99,8 @@ class _Maker:
             return f"NOT ({self._formula(rule.rule)})"
         if isinstance(rule, Did):
             return self._did(rule)
+        if isinstance(rule, Ordered):
+            return self._ordered(rule)
         if isinstance(rule, HasTrait):
             return self._trait(rule.condition)
         if isinstance(rule, People):
@@ -110,18 +112,54 @@ class _Maker:
     def _did(self, rule: Did) -> str:
         at = f"did {rule.step.name}"
         self.s.check_steps([rule.step], at)
-        test = self.s.step(rule.step, at)
-        if rule.within_ms is not None:
-            test = f"{test} AND {self._since(rule.within_ms)}"
-        if test not in self.counters:
-            self.counters.append(test)
+        step = test = self.s.step(rule.step, at)
         self.events.append(rule)
-        count = f"c{self.counters.index(test)}"
+        if rule.within_ms is not None:
+            test = f"{step} AND {self._since(rule.within_ms)}"
+        if rule.how == "first":
+            # In the window, and never before it.
+            ever, inside = self._counter(f"countIf({step})"), self._counter(f"countIf({test})")
+            return f"({inside} >= 1 AND {ever} = {inside})"
+        count = self._counter(self._measured(rule, test, at))
+        if rule.how == "more":
+            span = rule.within_ms or 0
+            earlier = f"{step} AND {self._since(2 * span)} AND NOT ({self._since(span)})"
+            return f"{count} > {self._counter(self._measured(rule, earlier, at))}"
         if rule.most == rule.least:
             return f"{count} = {rule.least}"
         parts = [f"{count} >= {rule.least}"] if rule.least else []
         parts += [f"{count} <= {rule.most}"] if rule.most is not None else []
         return "(" + " AND ".join(parts) + ")" if parts else "1"
+
+    def _measured(self, rule: Did, test: str, at: str) -> str:
+        """What a rule counts, as an aggregate."""
+        if rule.measure == "days":
+            return f"uniqExactIf(toDate(timestamp, 'UTC'), {test})"
+        if rule.measure == "sum" and rule.of is not None:
+            text = self.s.value(rule.of, rule.step.events or (), f"{at}: sum")
+            return f"sumIf(ifNull(toFloat64OrNull({text}), 0), {test})"
+        return f"countIf({test})"
+
+    def _counter(self, aggregate: str) -> str:
+        """The column of an aggregate; equal ones share it."""
+        if aggregate not in self.counters:
+            self.counters.append(aggregate)
+        return f"c{self.counters.index(aggregate)}"
+
+    def _reach(self, rule: Did) -> int | None:
+        """How far back a rule looks, in milliseconds; None: at everything."""
+        if rule.within_ms is None or rule.how == "first":
+            return None
+        return rule.within_ms * (2 if rule.how == "more" else 1)
+
+    def _ordered(self, rule: Ordered) -> str:
+        """Whether the person got to the end of a funnel of these steps."""
+        from desirepath_analytics.behaviour.funnel import Funnel
+        from desirepath_analytics.sql.funnel import reached_sql
+
+        within = None if rule.within_ms is None else duration_text(rule.within_ms)
+        people = reached_sql(self.s, Funnel(list(rule.steps), within=within), self.period)
+        return f"p.person_id IN ({people})"
 
     def _trait(self, condition: Condition) -> str:
         if isinstance(condition, Combined):
@@ -175,7 +213,7 @@ def _holds(rule: Rule, maker: _Maker) -> bool | None:
         inner = _holds(rule.rule, maker)
         return None if inner is None else not inner
     if isinstance(rule, Did):
-        return rule.least == 0
+        return rule.how == "any" and rule.least <= 0 and (rule.most is None or rule.most >= 0)
     if isinstance(rule, Member):
         return _holds(maker.definition(rule), maker)
     return None
