@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
@@ -33,6 +33,7 @@ from desirepath_collector.warehouse.engine import (
 from desirepath_collector.warehouse.erasure import Receipt, Tombstones, erase, export
 from desirepath_collector.warehouse.folder import WAREHOUSE_NAME, FolderLock, read_server_file
 from desirepath_collector.warehouse.people import People
+from desirepath_collector.warehouse.retention import retention
 from desirepath_collector.warehouse.rows import EventRow, QuarantineRow
 from desirepath_collector.warehouse.schema import migrate
 from desirepath_collector.warehouse.sql import Sql
@@ -258,6 +259,30 @@ class Warehouse:
         """
         with self._handles.borrow() as client:
             return export(client, person)
+
+    def retain(
+        self,
+        days: int | None,
+        by_event: Mapping[str, int] | None = None,
+        quarantine_days: int | None = None,
+    ) -> None:
+        """Keep events for so many days, by the client's clock, and then delete them.
+
+        Parameters
+        ----------
+        days
+            For all events that `by_event` does not name; None keeps them for ever.
+        by_event
+            Days by event name.
+        quarantine_days
+            For quarantined events; None keeps them for ever.
+        """
+        with self._writing, self._handles.borrow() as client:
+            for statement in retention(days, by_event, quarantine_days):
+                table = statement.split()[2]
+                has_ttl = "TTL toDateTime(" in str(client.command(f"SHOW CREATE TABLE {table}"))
+                if "REMOVE TTL" not in statement or has_ttl:
+                    client.command(statement)
 
     def close(self) -> None:
         """Let go of the engine and of the folder."""
