@@ -126,9 +126,18 @@ class RowFile:
                 line = self._file.readline(_MAX_LINE_BYTES)
                 if not line:
                     return
+                if len(line) == _MAX_LINE_BYTES and not line.endswith(b"\n"):
+                    line = self._too_long(line)
             self.read_bytes += len(line)
             self._line += 1
             yield line
+
+    def _too_long(self, line: bytes) -> bytes:
+        """The line's beginning, made unreadable: half of a line must not pass for a whole one."""
+        while (rest := self._file.readline(_MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
+            self.read_bytes += len(rest)
+        self.read_bytes += len(rest)
+        return line[:1000] + b"\xff\n"
 
     def _json_rows(self) -> Iterator[Row]:
         for raw in self._lines():

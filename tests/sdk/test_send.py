@@ -182,6 +182,25 @@ def test_broken_json_lines_are_reported_by_number(send: Any, server: Capture) ->
     assert summary["accepted"] == len(server.events) == 3
 
 
+@pytest.mark.parametrize("name", ["e.jsonl", "e.csv"])
+def test_a_line_beyond_all_measure_is_one_broken_line(
+    send: Any, server: Capture, name: str
+) -> None:
+    long = "x" * 2_500_000
+    if name == "e.csv":
+        lines = ["user_id,event,text", f"u,A,{long}", "u,A,short"]
+    else:
+        lines = [
+            "",
+            f'{{"user_id":"u","event":"A","text":"{long}"}}',
+            '{"user_id":"u","event":"A"}',
+        ]
+    code, out, _ = send("\n".join(lines), "--json", name=name)
+    summary = json.loads(out)
+    assert (code, [line["line"] for line in summary["broken_lines"]]) == (1, [2])
+    assert summary["accepted"] == 1
+
+
 def test_a_time_that_is_none_breaks_its_line(send: Any, server: Capture) -> None:
     code, _, err = send("user_id,event,timestamp\nu,A,yesterday\nu,A,2026-01-01\n")
     assert (code, "line 2: 'yesterday' is no time" in err) == (1, True)
