@@ -148,8 +148,11 @@ class Loader:
                 pause_s = _FIRST_PAUSE_S
             except _Stopped:
                 return
-            except (LogError, OSError) as error:
-                # The disk below the spool: what is spooled stays, and is tried again.
+            except Exception as error:
+                # The disk below the spool, or a fault of our own: what is spooled stays, and is
+                # tried again. This thread must not end while the collector takes events in.
+                if not isinstance(error, LogError | OSError):
+                    log.exception("a fault in the loader")
                 self._failed("spool", str(error))
                 if self._stopping.wait(pause_s):
                     return
@@ -199,18 +202,22 @@ class Loader:
         if not records:
             return
         begun_s = time.perf_counter()
-        events, quarantined = self._rows(records)
+        batch: dict[_Key, None] = {}
+        events, quarantined = self._rows(records, batch)
         self._freeze(frozen)
         token = f"{frozen.segment:x}.{frozen.offset:x}-{frozen.end_offset:x}.{frozen.digest}"
         if events:
             self._insert_events(events, f"{token}.e")
         if quarantined:
             self._insert_quarantine(quarantined, f"{token}.q")
+        self._seen.remember(batch)
         self._journal.acknowledge(Position(frozen.end_segment, frozen.end_offset, frozen.end_index))
         self._telemetry.loaded(len(events), len(quarantined), time.perf_counter() - begun_s)
         self.failure = None
 
-    def _rows(self, records: Sequence[bytes]) -> tuple[list[EventRow], list[QuarantineRow]]:
+    def _rows(
+        self, records: Sequence[bytes], batch: dict[_Key, None]
+    ) -> tuple[list[EventRow], list[QuarantineRow]]:
         events: list[EventRow] = []
         quarantined: list[QuarantineRow] = []
         repeats = 0
@@ -222,7 +229,7 @@ class Loader:
                 quarantined.append(_unreadable(record, str(error)))
                 continue
             for row in rows:
-                if self._seen.repeats(row):
+                if self._seen.repeats(row, batch):
                     repeats += 1
                 elif type(row) is EventRow:
                     events.append(row)
@@ -325,23 +332,31 @@ class Loader:
         self._telemetry.set_aside(len(refused))
 
 
+_Key = str | tuple[str]
+
+
 class _Window:
-    """Remembers the last message ids, events and quarantined ones apart."""
+    """Remembers the last message ids that were inserted, events and quarantined ones apart."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._ids: dict[tuple[bool, str] | str, None] = {}
+        self._ids: dict[_Key, None] = {}
 
-    def repeats(self, row: EventRow | QuarantineRow) -> bool:
+    def repeats(self, row: EventRow | QuarantineRow, batch: dict[_Key, None]) -> bool:
+        """Whether the row was inserted before, or is in this batch; else it is added to that."""
         if not self._size:
             return False
-        key = row.message_id if type(row) is EventRow else (False, row.message_id)
-        if key in self._ids:
+        key: _Key = row.message_id if type(row) is EventRow else (row.message_id,)
+        if key in self._ids or key in batch:
             return True
-        self._ids[key] = None
-        if len(self._ids) > self._size:
-            del self._ids[next(iter(self._ids))]
+        batch[key] = None
         return False
+
+    def remember(self, batch: dict[_Key, None]) -> None:
+        """The batch is in the store. Not before: what failed is tried again, and no repeat."""
+        self._ids.update(batch)
+        while len(self._ids) > self._size:
+            del self._ids[next(iter(self._ids))]
 
 
 def _frozen(start: Position, end: Position, records: Sequence[bytes]) -> _Frozen:

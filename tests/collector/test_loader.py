@@ -287,6 +287,45 @@ def test_memory_is_flat_while_the_store_is_away(rig: Rig) -> None:
     assert grown < 8 << 20
 
 
+def test_a_fault_of_our_own_does_not_end_the_loader(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = iter([RuntimeError("a bug"), OSError(5, "Input/output error"), ValueError("another")])
+    acknowledge = rig.journal.acknowledge
+
+    def faulty(*arguments: Any) -> None:
+        for fault in faults:
+            raise fault
+        acknowledge(*arguments)
+
+    monkeypatch.setattr(rig.journal, "acknowledge", faulty)
+    rig.put(event("a"), event("b"))
+    loader = rig.start()
+    rig.drained()
+    assert Counter(row.message_id for row in rig.store.rows) == {"a": 1, "b": 1}
+    rig.wait(lambda: loader.failure is None)
+
+
+@pytest.mark.parametrize("stage", ["_freeze", "_insert_events", "_insert_quarantine"])
+def test_what_failed_before_the_insert_is_no_repeat(
+    stage: str, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.put(event("a"), event("a"), quarantined("q"), event("b"))
+    faults = iter([OSError(28, "No space left on device"), RuntimeError("a bug")])
+    whole = getattr(Loader, stage)
+
+    def faulty(*arguments: Any) -> None:
+        for fault in faults:
+            raise fault
+        whole(*arguments)
+
+    monkeypatch.setattr(Loader, stage, faulty)
+    rig.start()
+    rig.drained()
+    assert Counter(row.message_id for row in rig.store.rows) == {"a": 1, "b": 1}
+    assert len(rig.store.refused) == 1
+
+
 def test_two_spools_and_a_random_store_agree_with_the_oracle(rig: Rig) -> None:
     """Whatever fails in whatever order: everything once, nothing else."""
     rng = random.Random(4)
