@@ -17,6 +17,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 from aiohttp import web
@@ -182,15 +183,13 @@ class Collector:
         if self.store.embedded:
             door = await self._open_clickhouse_door()
             self.clickhouse_url = _url(settings.host, door.port)
+        clickhouse, user = self.clickhouse_url, _READER
+        if not self.store.embedded:
+            clickhouse, user, self._password = _taken_apart(settings.clickhouse)
+            self._readers = _readers(settings, self._password)
         write_server_file(
             self.folder,
-            ServerFile(
-                os.getpid(),
-                self.url,
-                self.clickhouse_url or settings.clickhouse,
-                _READER,
-                self._password,
-            ),
+            ServerFile(os.getpid(), self.url, clickhouse, user, self._password),
         )
         self._exit.callback(remove_server_file, self.folder)
 
@@ -245,7 +244,8 @@ class Collector:
 
     def is_owner(self, authorization: str) -> bool:
         """Whether this comes from who can read the data folder."""
-        return secrets.compare_digest(authorization.encode(), f"Bearer {self._password}".encode())
+        wanted = f"Bearer {self._password}".encode()
+        return bool(self._password) and secrets.compare_digest(authorization.encode(), wanted)
 
     def reader(self, authorization: str) -> str | None:
         """The name of the reader whose token this is."""
@@ -293,7 +293,15 @@ def _port_message(host: str, port: int, option: str) -> Iterator[None]:
 
 def _readers(settings: Settings, password: str) -> dict[str, str]:
     users = {**settings.effective_readers(), _READER: password}
-    return {f"Bearer {token}": name for name, token in users.items()}
+    return {f"Bearer {token}": name for name, token in users.items() if token}
+
+
+def _taken_apart(url: str) -> tuple[str, str, str]:
+    """A ClickHouse server's URL without credentials, the user, the password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    user, password = unquote(parts.username or "default"), unquote(parts.password or "")
+    return urlunsplit((parts.scheme, host, parts.path, parts.query, "")), user, password
 
 
 def _url(host: str, port: int) -> str:

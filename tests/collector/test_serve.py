@@ -254,8 +254,14 @@ def test_mistakes_are_one_message(
     assert error.count("\n") <= 2
 
 
-def test_clickhouse_away_at_the_start_does_not_matter(serve: Serve) -> None:
-    server = serve("--clickhouse", "http://127.0.0.1:1")
+def test_clickhouse_away_at_the_start_does_not_matter(serve: Serve, tmp_path: Path) -> None:
+    server = serve("--clickhouse", "http://ann:p%40ss@127.0.0.1:1/db")
+    told = json.loads((tmp_path / "data" / "server.json").read_text())
+    assert (told["clickhouse"], told["user"], told["password"]) == (
+        "http://127.0.0.1:1/db", "ann", "p@ss",
+    )  # fmt: skip
+    assert "p@ss" not in json.dumps(server.facts)
+    assert "p%40ss" not in json.dumps(server.facts)
     status, answer = call("POST", server.url + "/v1/batch", batch(track()))
     assert (status, answer["accepted"]) == (200, 1)
     status, ready = call("GET", server.url + "/readyz")

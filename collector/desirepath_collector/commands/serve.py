@@ -98,7 +98,8 @@ def _facts(collector: Collector) -> dict[str, object]:
     settings, plan = collector.settings, collector.plans.plan
     return {
         "intake": collector.url,
-        "clickhouse": collector.clickhouse_url or settings.clickhouse,
+        # Not the URL of a server of its own: it may hold a password.
+        "clickhouse": collector.clickhouse_url or None,
         "data": settings.data,
         "plan": None if plan is None else {"name": plan.name, "version": str(plan.version)},
         "sources": [source.name for source in settings.effective_sources()],
