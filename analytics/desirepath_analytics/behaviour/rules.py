@@ -69,8 +69,8 @@ class Rule(msgspec.Struct, frozen=True):
         return self.rule if isinstance(self, Not) else Not(self)
 
     def to_spec(self) -> dict[str, Any]:
-        """The plain form."""
-        raise NotImplementedError
+        """The plain form; each kind of rule has its own."""
+        raise QueryError(f"{type(self).__name__} is no rule", hint="use did, trait, Segment")
 
 
 class AllOf(Rule, frozen=True):
