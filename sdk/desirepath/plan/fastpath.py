@@ -400,7 +400,9 @@ def _function(argument: str, lines: list[str], scope: dict[str, Any]) -> Any:
     # Written out and compiled, as dataclasses do: a loop over closures takes three times as long.
     # Nothing of the plan is in the text, only the names that `_struct` made.
     body = "\n".join(f"    {line}" for line in lines)
-    exec(f"def made({argument}):\n{body}", scope)  # noqa: S102
+    # Names as defaults lie side by side and are found without a look-up; one call, many names.
+    names = "".join(f", {name}={name}" for name in scope)
+    exec(f"def made({argument}{names}):\n{body}", scope)  # noqa: S102
     return scope["made"]
 
 
