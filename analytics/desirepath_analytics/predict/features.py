@@ -151,7 +151,7 @@ def activity_sql(spec: Propensity, inventory: Inventory, end: datetime, days: Se
     -------
     Sql
         Columns `person_id`, `k` (the cut-off's days before the end), `recency_days`, and one a
-        feature; ordered by `k`, then `person_id`.
+        feature; in no order: sorting rows this wide costs a third of the statement.
     """
     statement = Statement(OpenCatalog())
     bind = statement.bind
@@ -197,8 +197,7 @@ SELECT
 FROM (SELECT *, arrayJoin({bind(list(days), "Array(Int32)")}) AS k FROM pieces)
 WHERE age >= k
 GROUP BY person, k
-HAVING {" AND ".join(population)}
-ORDER BY k, person"""  # noqa: S608 (every value and name is bound)
+HAVING {" AND ".join(population)}"""  # noqa: S608 (every value and name is bound)
     return statement.sql(text.strip(), _LIMITS)
 
 
@@ -245,8 +244,7 @@ FROM (
         GROUP BY person
     )
 )
-WHERE first_ms < cutoff_ms
-ORDER BY k, person"""  # noqa: S608 (every value and name is bound)
+WHERE first_ms < cutoff_ms"""  # noqa: S608 (every value and name is bound)
     return statement.sql(text.strip(), _LIMITS)
 
 
@@ -280,8 +278,7 @@ FROM (
     WHERE kind = 'identify' AND timestamp < fromUnixTimestamp64Milli(end_ms, 'UTC')
 )
 WHERE ms < end_ms - k * {_DAY_MS}
-GROUP BY person, k
-ORDER BY k, person"""  # noqa: S608 (every value and name is bound)
+GROUP BY person, k"""  # noqa: S608 (every value and name is bound)
     return statement.sql(text.strip(), _LIMITS)
 
 
@@ -303,8 +300,7 @@ FROM (
     FROM resolved_events
     WHERE event = {bind(spec.outcome, "String")} AND {_fits(spec, statement)}
 )
-WHERE ms >= cutoff_ms AND ms < cutoff_ms + {bind(horizon_ms, "Int64")}
-ORDER BY k, person"""  # noqa: S608 (every value and name is bound)
+WHERE ms >= cutoff_ms AND ms < cutoff_ms + {bind(horizon_ms, "Int64")}"""  # noqa: S608 (every value and name is bound)
     return statement.sql(text.strip(), _LIMITS)
 
 

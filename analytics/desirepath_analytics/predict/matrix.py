@@ -98,8 +98,10 @@ def fetch(
 ) -> Rows:
     """Everybody in the population at each cut-off, with their features."""
     table = warehouse.query(activity_sql(spec, inventory, end, days))
-    persons, person = np.unique(_numpy(table["person"]), return_inverse=True)
-    k = _numpy(table["k"]).astype(np.int64)
+    hashes, cutoffs = _numpy(table["person"]), _numpy(table["k"])
+    rank = np.lexsort((hashes, cutoffs))
+    persons, person = np.unique(hashes[rank], return_inverse=True)
+    k = cutoffs[rank].astype(np.int64)
     tables = {"activity": table}
     order: dict[str, NDArray[np.int64]] = {}
     for source, sql in (
@@ -112,14 +114,16 @@ def fetch(
     values = []
     for feature in features(spec, inventory):
         column: Any = tables[feature.source][feature.column]
-        if feature.source != "activity":
-            places = order[feature.source]
-            column = column.take(pa.array(places, mask=places < 0))
+        if feature.source == "activity":
+            values.append(_numpy(column.cast(pa.float64())).astype(np.float32)[rank])
+            continue
+        places = order[feature.source]
+        column = column.take(pa.array(places, mask=places < 0))
         if feature.kind == "category":
             values.append(column.combine_chunks())
         else:
             values.append(_numpy(column.cast(pa.float64())).astype(np.float32))
-    recency = _numpy(table["recency_days"]).astype(np.float64)
+    recency = _numpy(table["recency_days"]).astype(np.float64)[rank]
     return Rows(persons, person, k, recency, tuple(values))
 
 
