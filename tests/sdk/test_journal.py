@@ -198,3 +198,34 @@ def test_what_version_1_wrote_stays_readable(tmp_path: Path) -> None:
     with Journal.open(tmp_path) as log:
         assert everything(log) == [b"", b"\xa7\xd1third"]
         assert (log.damaged, log.pending_records) == (0, 2)
+
+
+def test_damage_that_comes_while_the_log_is_open(tmp_path: Path) -> None:
+    """A bit that flips in a sealed segment costs its record; a removed segment what it held."""
+    with Journal.open(tmp_path, segment_bytes=200) as log:
+        places = [log.append(b"record %02d" % n) for n in range(30)]
+        log.seal()
+        log.sync()
+        segments = sorted(tmp_path.glob("*.log"))
+        data = bytearray(segments[0].read_bytes())
+        data[places[1].offset + 12] ^= 1
+        segments[0].write_bytes(data)
+        segments[1].unlink()
+        held = [n for n in range(30) if places[n].segment == places[0].segment + 1]
+        expected = [b"record %02d" % n for n in range(30) if n != 2 and n not in held]
+        assert everything(log) == expected
+        assert everything(log) == expected
+        assert (log.damaged, log.missing) == (1, len(held))
+        while (batch := log.read(3)).records:
+            log.acknowledge(batch.end)
+        assert (log.pending_records, log.pending_bytes) == (0, 0)
+
+
+def test_a_folder_is_removed_only_when_nothing_waits_in_it(tmp_path: Path) -> None:
+    log = Journal.open(tmp_path / "log")
+    place = log.append(b"x")
+    log.remove()
+    log = Journal.open(tmp_path / "log")
+    log.acknowledge(place)
+    log.remove()
+    assert not (tmp_path / "log").exists()

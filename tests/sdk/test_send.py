@@ -268,6 +268,22 @@ def test_refused_events_are_reported_and_delivery_is_retried(send: Any, server: 
     assert len(server.ids()) == 39
 
 
+@pytest.mark.parametrize("rich", [True, False])
+def test_progress_is_shown_on_a_terminal(
+    send: Any, monkeypatch: pytest.MonkeyPatch, rich: bool
+) -> None:
+    """With rich or without it; the result is the same."""
+    import sys
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    if not rich:
+        monkeypatch.setitem(sys.modules, "rich.progress", None)
+    lines = ["user_id,event", *(f"u{n},A" for n in range(1500))]
+    code, out, err = send("\n".join(lines))
+    assert (code, "1,500 events accepted" in out) == (0, True)
+    assert rich or "100% " in err
+
+
 def test_a_dry_run_sends_nothing(send: Any, server: Capture) -> None:
     code, out, _ = send("user_id,event\nu,A\nu,A\nu,B\n", "--dry-run")
     assert (code, server.requests) == (0, 0)

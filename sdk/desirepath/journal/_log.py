@@ -186,7 +186,7 @@ class Journal:
     def sync(self) -> Position:
         """Return when every record appended before the call is durable: the place behind them.
 
-        Several threads may call it; one waits for the other.
+        Threads that call it wait for one another.
 
         Raises
         ------
@@ -557,8 +557,8 @@ class Journal:
             low_bytes, low_records = HEADER_BYTES, 0
             if sequence == self._cursor.segment:
                 low_bytes, low_records = self._cursor.offset, self._cursor.index
-            high_bytes, high_records = segment.end, segment.records
-            if sequence == position.segment:
+            high_bytes, high_records = segment.end, segment.records  # also what damage has taken
+            if sequence == position.segment and position.offset < segment.end:
                 high_bytes, high_records = position.offset, position.index
             self._pending_bytes -= max(0, high_bytes - low_bytes)
             self._pending_records -= max(0, high_records - low_records)
