@@ -190,6 +190,7 @@ def properties(bench: Bench) -> None:
         "filter and group by a property",
         plain=query.format(c="category", t="plain"),
         map=query.format(c="properties['category']", t="events"),
+        resolved=query.format(c="properties['category']", t="resolved_events"),
     )
     plan = Plan.parse(
         "plan: bench\nversion: 1.0.0\nevents:\n  Paid:\n    properties:\n"

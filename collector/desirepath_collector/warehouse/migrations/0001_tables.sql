@@ -39,8 +39,6 @@ PARTITION BY toYYYYMM(original_timestamp)
 ORDER BY (toDate(original_timestamp), actor, original_timestamp, message_uuid, message_text, event)
 SETTINGS
     non_replicated_deduplication_window = 1000,
-    map_serialization_version = 'with_buckets', map_serialization_version_for_zero_level_parts = 'basic',
-    map_buckets_min_avg_size = 0, map_buckets_strategy = 'constant', max_buckets_in_map = 16,
     min_age_to_force_merge_seconds = 86400, min_age_to_force_merge_on_partition_only = 1,
     cleanup_delay_period = 2, max_cleanup_delay_period = 2, cleanup_delay_period_random_add = 0,
     finished_mutations_to_keep = 1
