@@ -202,7 +202,7 @@ class Loader:
         if not records:
             return
         begun_s = time.perf_counter()
-        batch: dict[_Key, None] = {}
+        batch: set[_Key] = set()
         events, quarantined = self._rows(records, batch)
         self._freeze(frozen)
         token = f"{frozen.segment:x}.{frozen.offset:x}-{frozen.end_offset:x}.{frozen.digest}"
@@ -216,7 +216,7 @@ class Loader:
         self.failure = None
 
     def _rows(
-        self, records: Sequence[bytes], batch: dict[_Key, None]
+        self, records: Sequence[bytes], batch: set[_Key]
     ) -> tuple[list[EventRow], list[QuarantineRow]]:
         events: list[EventRow] = []
         quarantined: list[QuarantineRow] = []
@@ -336,27 +336,32 @@ _Key = str | tuple[str]
 
 
 class _Window:
-    """Remembers the last message ids that were inserted, events and quarantined ones apart."""
+    """Remembers the last message ids that were inserted, events and quarantined ones apart.
+
+    Two sets, of which the older is forgotten as a whole: taking the oldest key out of a dict again
+    and again walks over all that were taken out before.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._ids: dict[_Key, None] = {}
+        self._young: set[_Key] = set()
+        self._old: set[_Key] = set()
 
-    def repeats(self, row: EventRow | QuarantineRow, batch: dict[_Key, None]) -> bool:
+    def repeats(self, row: EventRow | QuarantineRow, batch: set[_Key]) -> bool:
         """Whether the row was inserted before, or is in this batch; else it is added to that."""
         if not self._size:
             return False
         key: _Key = row.message_id if type(row) is EventRow else (row.message_id,)
-        if key in self._ids or key in batch:
+        if key in self._young or key in self._old or key in batch:
             return True
-        batch[key] = None
+        batch.add(key)
         return False
 
-    def remember(self, batch: dict[_Key, None]) -> None:
+    def remember(self, batch: set[_Key]) -> None:
         """The batch is in the store. Not before: what failed is tried again, and no repeat."""
-        self._ids.update(batch)
-        while len(self._ids) > self._size:
-            del self._ids[next(iter(self._ids))]
+        self._young |= batch
+        if len(self._young) >= self._size:
+            self._old, self._young = self._young, set()
 
 
 def _frozen(start: Position, end: Position, records: Sequence[bytes]) -> _Frozen:

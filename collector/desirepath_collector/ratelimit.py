@@ -7,6 +7,7 @@ bounded: beyond `MAX_BUCKETS` addresses the one not heard of for longest is forg
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 from desirepath_collector.settings import Source
@@ -21,7 +22,7 @@ class Limiter:
 
     def __init__(self) -> None:
         # Key to (tokens left, when that was, in monotonic seconds); the latest used are last.
-        self._buckets: dict[tuple[str, str], tuple[float, float]] = {}
+        self._buckets: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
 
     def wait_s(self, source: Source, address: str, events: int, now_s: float) -> float:
         """Take `events` from the buckets and return 0, or take none and return how long to wait."""
@@ -40,8 +41,8 @@ class Limiter:
                 return missing / rate_per_s
             taken.append((key, tokens - events))
         for key, tokens in taken:
-            self._buckets.pop(key, None)
             self._buckets[key] = (tokens, now_s)
+            self._buckets.move_to_end(key)
         while len(self._buckets) > MAX_BUCKETS:
-            del self._buckets[next(iter(self._buckets))]
+            self._buckets.popitem(last=False)
         return 0.0

@@ -160,8 +160,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = 5.0
     dedupe_window: Annotated[
         int,
-        Meta(ge=0, description="Message ids remembered to drop repeats before they are inserted."),
-    ] = 200_000
+        Meta(ge=0, description="Fewest message ids remembered to drop repeats before an insert."),
+    ] = 100_000
     clock_skew_min_s: Annotated[
         float,
         Meta(ge=0, description="A client's clock is corrected when it is off by at least this."),

@@ -326,6 +326,23 @@ def test_what_failed_before_the_insert_is_no_repeat(
     assert len(rig.store.refused) == 1
 
 
+def test_the_window_stays_fast_and_small() -> None:
+    """200,000 ids through a window of a thousand: by the ids' number, not by its square."""
+    window = loading._Window(1000)
+    begun_s = time.process_time()
+    for number in range(1000):
+        batch: set[Any] = set()
+        for n in range(200):
+            assert not window.repeats(event(f"{number}-{n}"), batch)
+        window.remember(batch)
+    assert time.process_time() - begun_s < 5
+    assert window.repeats(event("999-0"), set())
+    assert window.repeats(event("995-0"), set())
+    assert not window.repeats(event("0-0"), set())
+    assert not window.repeats(quarantined("999-0"), set())
+    assert len(window._young) + len(window._old) <= 2400
+
+
 def test_two_spools_and_a_random_store_agree_with_the_oracle(rig: Rig) -> None:
     """Whatever fails in whatever order: everything once, nothing else."""
     rng = random.Random(4)

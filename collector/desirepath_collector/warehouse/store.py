@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from desirepath.plan import Plan
+    from desirepath_collector.warehouse.registered import Report
 
 __all__ = ["DEFAULT_DATABASE", "Warehouse", "connect"]
 
@@ -259,6 +260,15 @@ class Warehouse:
         """
         with self._handles.borrow() as client:
             return export(client, person)
+
+    def register(self, report: Report, *, kind: str, path: str) -> None:
+        """Remember an import of registered data."""
+        with self._handles.borrow() as client:
+            client.insert(
+                "registered_sources",
+                [[report.name, kind, path, report.rows, report.added, report.refused]],
+                column_names=["name", "kind", "path", "rows", "added", "refused"],
+            )
 
     def retain(
         self,
