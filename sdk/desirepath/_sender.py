@@ -67,6 +67,7 @@ class Sender:
         self._start_lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._last_try = False
         self._deadline_s = float("inf")
         self._flushing = False
         self._purging = False
@@ -259,7 +260,12 @@ class Sender:
         """Wait before the next attempt; False where the time to close has come."""
         until = time.monotonic() + self._pace.delay_s
         while (now := time.monotonic()) < until:
+            if self._closing and not self._last_try and not self._pace.asked:
+                self._last_try = True
+                return True
             if self._closing and until >= self._deadline_s:
+                # Nothing more can come of it; the rest stays where it is.
+                self._deadline_s = now
                 return False
             self._wake.clear()
             if self._flushing and not self._pace.asked and not self._closing:

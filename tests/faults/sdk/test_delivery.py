@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from capturing import Capture, Handler, collector
+from capturing import Capture, Handler, collector, wait_until
 
 
 def balance(tracker: Any, server: Capture, tracked: int) -> None:
@@ -111,6 +111,29 @@ def test_a_reset_in_the_middle_of_the_body(make_tracker: Any, server: Capture) -
         for n in range(1000):
             tracker.track("A", {"text": "x" * 500, "n": n}, user_id="u")
         balance(tracker, server, 1000)
+
+
+def test_closing_tries_once_more_and_does_not_hammer(make_tracker: Any, server: Capture) -> None:
+    """A server that is back is used at once; one that is not is left alone."""
+    server.fault = lambda handler, events: handler.answer(500, {}, Retry_After="60") or True
+    tracker = make_tracker()
+    tracker.track("A", user_id="u")
+    wait_until(lambda: server.requests == 1)
+    before = time.monotonic()
+    tracker.close(timeout=5)
+    assert time.monotonic() - before < 2, "asked to wait for a minute: closing is of no use"
+    assert server.requests == 1
+    server.fault = lambda handler, events: handler.answer(500, {}) or True
+    tracker = make_tracker()
+    assert not tracker.flush(timeout=1.0)
+    requests = server.requests
+    tracker.close(timeout=1.0)
+    assert server.requests - requests < 10
+    tracker = make_tracker()
+    assert not tracker.flush(timeout=3.0)
+    server.fault = None
+    tracker.close(timeout=5)
+    assert len(server.ids()) == 1
 
 
 def test_retry_after_is_obeyed(make_tracker: Any, server: Capture) -> None:
