@@ -139,6 +139,17 @@ async def test_wrong_key_is_401_and_keeps_nothing(
     assert collector.readiness()[1]["spool_bytes"] == 0
 
 
+async def test_many_passwords_of_one_key_are_not_all_remembered(
+    start: Start, http: aiohttp.ClientSession
+) -> None:
+    collector = await start()
+    for number in range(3000):
+        text = base64.b64encode(f"dev:{number}".encode()).decode()
+        assert collector.intake.source_of(f"Basic {text}").name == "dev"
+    assert len(collector.intake._authorizations) <= 1000
+    assert (await post(http, collector, batch(track())))[0] == 200
+
+
 async def test_two_keys_in_one_batch_are_nobodys(start: Start, http: aiohttp.ClientSession) -> None:
     collector = await start(sources={"one": {"write_key": "k-1"}, "two": {"write_key": "k-2"}})
     body = batch(track(writeKey="k-1"), track(writeKey="k-2"))

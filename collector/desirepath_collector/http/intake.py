@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from base64 import b64decode
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from desirepath_collector.admit import Admitted, Admitter
 from desirepath_collector.envelope import Batch, decode_batch, decode_single
@@ -23,6 +23,9 @@ from desirepath_collector.spool import Done, Spool
 from desirepath_collector.telemetry import Telemetry
 
 __all__ = ["Intake", "IntakeRequest", "Taken"]
+
+
+_MAX_AUTHORIZATIONS: Final = 1_000
 
 
 class IntakeRequest(NamedTuple):
@@ -103,6 +106,9 @@ class Intake:
         if source is None:
             raise Refusal("unauthorized", "this write key is not known here")
         if authorization and not write_key:
+            if len(self._authorizations) >= _MAX_AUTHORIZATIONS:
+                # A public key with a random password each time would fill the memory.
+                self._authorizations.clear()
             self._authorizations[authorization] = source
         return source
 
