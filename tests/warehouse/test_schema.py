@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from desirepath.errors import SettingsError, WarehouseError
 from desirepath.plan import Plan
 from desirepath_collector.warehouse import Sql, Warehouse
 from desirepath_collector.warehouse.cluster import SHARDED_BY, on_cluster
+from desirepath_collector.warehouse.engine import require_features
 from desirepath_collector.warehouse.schema import Migration, migrate, migrations, statements
 
 Ask = Callable[..., list[tuple[object, ...]]]
@@ -144,3 +146,11 @@ def test_a_cluster_s_name_is_a_name() -> None:
         on_cluster("CREATE VIEW IF NOT EXISTS a AS SELECT 1", "x; DROP")
     with pytest.raises(SettingsError, match="no form for a cluster"):
         on_cluster("DROP TABLE a", "main")
+
+
+def test_an_engine_that_is_too_old_is_refused() -> None:
+    for version in ("24.12.1.1", "25.7.9.9"):
+        with pytest.raises(WarehouseError, match="too old") as caught:
+            require_features(SimpleNamespace(server_version=version))  # type: ignore[arg-type]
+        assert "25.8" in (caught.value.hint or "")
+    require_features(SimpleNamespace(server_version="26.3.1.1"))  # type: ignore[arg-type]

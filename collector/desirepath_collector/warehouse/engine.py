@@ -164,7 +164,7 @@ def require_features(client: Client) -> None:
     WarehouseError
         If it is.
     """
-    version = tuple(int(part) for part in client.server_version.split(".")[:2])
+    version = tuple(int(part) for part in str(client.server_version).split(".")[:2])
     if version < OLDEST:
         raise WarehouseError(
             f"ClickHouse {client.server_version} is too old",
