@@ -31,11 +31,12 @@ def main() -> int:
     parser.add_argument("--visitors", type=int, default=3000)
     parser.add_argument("--days", type=int, default=180)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--end", help="end of the simulation, ISO 8601 (the last whole hour)")
     args = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.ERROR)
 
-    # The last whole hour: whatever the clock says, all that is simulated lies in the past.
-    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    last_hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    end = datetime.fromisoformat(args.end) if args.end else last_hour
     people = visitors(args.visitors, seed=args.seed, start=end - timedelta(days=args.days), end=end)
     actions = history(people, seed=args.seed, end=end)
 
@@ -45,7 +46,8 @@ def main() -> int:
             args.endpoint, write_key=args.write_key, plan=starter_plan("shop"), queue_dir=queue
         ) as tracker,
     ):
-        shop = Shop(tracker)
+        # Ids that follow from the world alone: simulated and sent again, each is stored once.
+        shop = Shop(tracker, world=f"shop-{args.seed}-{args.visitors}-{end:%Y%m%d%H}")
         doing = f"{args.visitors:,} visitors use the shop"
         for action in progress(actions, doing, console=Console(stderr=True)):
             shop.handle(action)

@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from desirepath.errors import DesirepathError, WarehouseError
+from desirepath.errors import DesirepathError
+from desirepath.event import utc_now
 from desirepath.resources import shipped, starter_plan
 
 if TYPE_CHECKING:
@@ -101,35 +102,57 @@ def _server(args: argparse.Namespace, console: Console) -> Iterator[subprocess.P
 
 
 def _wait_until_serving(process: subprocess.Popen[bytes], data: Path) -> None:
-    from desirepath_collector.warehouse import connect
+    """Return once this very process serves; the folder itself is left to it alone."""
+    import urllib3
+
+    from desirepath_collector.warehouse import read_server_file
 
     deadline = time.monotonic() + STARTING_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise DesirepathError("the collector did not start; its message stands above")
-        with contextlib.suppress(WarehouseError), connect(data):
-            return
-        time.sleep(0.1)
+    with urllib3.PoolManager(retries=False, timeout=5) as http:
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise DesirepathError("the collector did not start; its message stands above")
+            server = read_server_file(data)
+            if server is not None and server.pid == process.pid:
+                with contextlib.suppress(urllib3.exceptions.HTTPError):
+                    if http.request("GET", f"{server.http}/readyz").status == 200:
+                        return
+            time.sleep(0.1)
     raise DesirepathError(f"the collector was not ready after {STARTING_S:.0f} s")
 
 
 def _fill(args: argparse.Namespace, console: Console) -> None:
-    """Let the sample shop live, unless the folder holds events already."""
+    """Let the sample shop live, unless the folder holds events already.
+
+    What is simulated is noted in the folder before the first event leaves, so that a demo that was
+    cut off can be taken up again: the same events with the same ids, each stored once.
+    """
     from desirepath_collector.warehouse import connect
 
+    note = args.data / "demo.json"
     with connect(args.data) as warehouse:
         held = _rows(warehouse)
-        if held:
+        world = json.loads(note.read_text()) if note.exists() else None
+        if held and (world is None or world["complete"]):
             console.print(f"The folder {args.data} holds {held:,} events already; none are sent.")
             return
-        words = [str(shipped("examples/shop", package=_PACKAGE)), "--seed", str(args.seed)]
-        words += ["--endpoint", _server_file(args.data).http, "--visitors", str(args.visitors)]
+        if world is None:
+            # The last whole hour: whatever the clock says, all that is simulated lies in the past.
+            end = utc_now().replace(minute=0, second=0, microsecond=0)
+            world = {"seed": args.seed, "visitors": args.visitors, "end": end.isoformat()}
+            note.write_text(json.dumps({**world, "complete": False}))
+        elif held:
+            console.print(f"Taking up a demo that was cut off after {held:,} events.")
+        words = [str(shipped("examples/shop", package=_PACKAGE))]
+        words += ["--endpoint", _server_file(args.data).http, "--end", world["end"]]
+        words += ["--seed", str(world["seed"]), "--visitors", str(world["visitors"])]
         shop = subprocess.run([sys.executable, *words], stdout=subprocess.PIPE, check=False)
         if shop.returncode:
             raise DesirepathError("the sample shop failed; its message stands above")
         sent = int(json.loads(shop.stdout)["events"])
         with console.status("Waiting until ClickHouse holds every event ..."):
             _wait_until_loaded(warehouse, sent)
+        note.write_text(json.dumps({**world, "complete": True}))
         console.print(f"{sent:,} events are on disk and in ClickHouse.")
 
 
@@ -137,7 +160,10 @@ def _rows(warehouse: Warehouse) -> int:
     """How many events there are, those in quarantine among them."""
     from desirepath_collector.warehouse import Sql
 
-    text = "SELECT (SELECT count() FROM events) + (SELECT count() FROM quarantine) AS n"
+    text = (
+        "SELECT uniqExact(message_id) AS n FROM"
+        " (SELECT message_id FROM events UNION ALL SELECT message_id FROM quarantine)"
+    )
     return int(warehouse.query(Sql(text))["n"][0].as_py())
 
 
@@ -172,6 +198,7 @@ def _where_next(args: argparse.Namespace, console: Console) -> None:
     console.print("\n[bold]Where to look next[/bold]")
     for command, what in (
         ("desirepath quarantine ls", "what broke the plan: an old app sends totals as text"),
+        ("desirepath quarantine replay --cast total=number", "mend and store it"),
         ("desirepath funnel purchase --html funnel.html", "the funnel as a picture"),
         ("desirepath predict score will_buy --top 10", "who to write to"),
         ('desirepath sql "SELECT * FROM order_completed LIMIT 5"', "ask ClickHouse itself"),
