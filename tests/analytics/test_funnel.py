@@ -99,6 +99,7 @@ def test_the_deepest_earliest_attempt_gives_the_times(warehouse: Warehouse) -> N
     assert step.time_from_previous is not None
     assert step.time_from_previous.median == 3 * 3600
     assert step.time_from_previous.n == 1
+    assert step.time_from_previous.histogram == ((3600, 1),)
 
 
 def test_where_filters_properties_context_and_traits(warehouse: Warehouse) -> None:

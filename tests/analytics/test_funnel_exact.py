@@ -108,6 +108,7 @@ def test_a_funnel_agrees_with_the_reference(people: Crowd, funnel: Funnel, perio
                 if spread is None:
                     assert times.median is None
                 else:
+                    assert sum(n for _, n in times.histogram) == times.n
                     got = (times.median, times.mean, times.p90)
                     assert got == pytest.approx(spread, abs=1e-6)
 

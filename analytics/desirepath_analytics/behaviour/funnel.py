@@ -309,16 +309,27 @@ class Funnel(Question):
 
 
 class Convert(msgspec.Struct, frozen=True):
-    """Seconds that people took; None with nobody to measure."""
+    """Seconds that `n` took; None with nobody to measure.
+
+    `histogram` has, for each bucket that is not empty, where it begins and how many are in it; it
+    ends where the next of `sql.funnel.BUCKETS_S` begins.
+    """
 
     n: int
     median: float | None
     mean: float | None
     p90: float | None
+    histogram: tuple[tuple[int, int], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {"n": self.n, "median": self.median, "mean": self.mean, "p90": self.p90}
+        return {
+            "n": self.n,
+            "median": self.median,
+            "mean": self.mean,
+            "p90": self.p90,
+            "histogram": [list(bucket) for bucket in self.histogram],
+        }
 
 
 class FunnelStep(msgspec.Struct, frozen=True):
@@ -473,8 +484,8 @@ def funnel_steps(asked: Sequence[Step], row: Mapping[str, Any]) -> tuple[FunnelS
                 dropped=previous - count,
                 from_start=wilson(count, first),
                 from_previous=wilson(count, previous),
-                time_from_start=_convert(row, f"start{k}", f"start_mean{k}", count),
-                time_from_previous=_convert(row, f"step{k}", f"step_mean{k}", count),
+                time_from_start=_convert(row, "start", k),
+                time_from_previous=_convert(row, "step", k),
             )
         )
         if not step.optional:
@@ -482,13 +493,17 @@ def funnel_steps(asked: Sequence[Step], row: Mapping[str, Any]) -> tuple[FunnelS
     return tuple(steps)
 
 
-def _convert(row: Mapping[str, Any], quantiles: str, mean: str, n: int) -> Convert | None:
-    if quantiles not in row:
+def _convert(row: Mapping[str, Any], name: str, k: int) -> Convert | None:
+    if k == 1:
         return None
+    # A tuple comes back as a mapping of its elements' places.
+    found = row.get(f"{name}_histogram{k}") or {"1": (), "2": ()}
+    histogram = tuple(sorted(zip(map(int, found["1"]), map(int, found["2"]), strict=True)))
+    n = sum(count for _, count in histogram)
     if n == 0:
         return Convert(0, None, None, None)
-    median, p90 = row[quantiles]
-    return Convert(n, float(median), float(row[mean]), float(p90))
+    median, p90 = row[f"{name}{k}"]
+    return Convert(n, float(median), float(row[f"{name}_mean{k}"]), float(p90), histogram)
 
 
 def _steps(specs: object) -> tuple[tuple[Step, ...], tuple[tuple[int, ...], ...]]:

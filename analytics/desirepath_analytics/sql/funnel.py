@@ -30,10 +30,23 @@ if TYPE_CHECKING:
     from desirepath_analytics.catalog import Catalog
     from desirepath_collector.warehouse import Sql
 
-__all__ = ["MAX_SHOWN", "funnel_over_sql", "funnel_people_sql", "funnel_sql", "reached_sql"]
+__all__ = [
+    "BUCKETS_S",
+    "MAX_SHOWN",
+    "funnel_over_sql",
+    "funnel_people_sql",
+    "funnel_sql",
+    "reached_sql",
+]
 
 MAX_SHOWN: Final = 100
 """How many values of a breakdown are answered; the largest ones."""
+
+BUCKETS_S: Final = (
+    *(0, 1, 10, 60, 300, 900, 3_600, 21_600),
+    *(86_400, 259_200, 604_800, 2_592_000),
+)
+"""Where the buckets of the times to convert begin, in seconds; the last one is open."""
 
 _MAX_WIDTH: Final = 22
 """Milliseconds since 1970 need 42 of the 64 bits until the year 2109."""
@@ -103,6 +116,10 @@ def _numbers(maker: _Maker) -> list[str]:
             taken = f"(bitShiftRight(a.{k}, {width}) - bitShiftRight({since}, {width})) / 1000"
             columns.append(f"quantilesExactInclusiveIf(0.5, 0.9)({taken}, a.{k} != 0) AS {name}{k}")
             columns.append(f"avgIf({taken}, a.{k} != 0) AS {name}_mean{k}")
+            bucket = f"toUInt32(roundDown({taken}, {list(BUCKETS_S)}))"
+            columns.append(
+                f"sumMapIf([{bucket}], [toUInt64(1)], a.{k} != 0) AS {name}_histogram{k}"
+            )
     return columns
 
 

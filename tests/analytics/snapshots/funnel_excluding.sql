@@ -7,7 +7,7 @@
 -- p6 = 'buy'
 -- p7 = 'total'
 -- p8 = 5.0
-SELECT grouping(v) AS total, v, uniqExact(v) AS n_values, count() AS n, countIf(a.1 != 0) AS n1, countIf(a.2 != 0) AS n2, quantilesExactInclusiveIf(0.5, 0.9)((bitShiftRight(a.2, 3) - bitShiftRight(a.1, 3)) / 1000, a.2 != 0) AS start2, avgIf((bitShiftRight(a.2, 3) - bitShiftRight(a.1, 3)) / 1000, a.2 != 0) AS start_mean2, quantilesExactInclusiveIf(0.5, 0.9)((bitShiftRight(a.2, 3) - bitShiftRight(a.1, 3)) / 1000, a.2 != 0) AS step2, avgIf((bitShiftRight(a.2, 3) - bitShiftRight(a.1, 3)) / 1000, a.2 != 0) AS step_mean2
+SELECT grouping(v) AS total, v, uniqExact(v) AS n_values, count() AS n, countIf(a.1 != 0) AS n1, countIf(a.2 != 0) AS n2, quantilesExactInclusiveIf(0.5, 0.9)((bitShiftRight(a.2, 3) - bitShiftRight(a.1, 3)) / 1000, a.2 != 0) AS start2, avgIf((bitShiftRight(a.2, 3) - bitShiftRight(a.1, 3)) / 1000, a.2 != 0) AS start_mean2, sumMapIf([toUInt32(roundDown((bitShiftRight(a.2, 3) - bitShiftRight(a.1, 3)) / 1000, [0, 1, 10, 60, 300, 900, 3600, 21600, 86400, 259200, 604800, 2592000]))], [toUInt64(1)], a.2 != 0) AS start_histogram2, quantilesExactInclusiveIf(0.5, 0.9)((bitShiftRight(a.2, 3) - bitShiftRight(a.1, 3)) / 1000, a.2 != 0) AS step2, avgIf((bitShiftRight(a.2, 3) - bitShiftRight(a.1, 3)) / 1000, a.2 != 0) AS step_mean2, sumMapIf([toUInt32(roundDown((bitShiftRight(a.2, 3) - bitShiftRight(a.1, 3)) / 1000, [0, 1, 10, 60, 300, 900, 3600, 21600, 86400, 259200, 604800, 2592000]))], [toUInt64(1)], a.2 != 0) AS step_histogram2
 FROM (SELECT u.*, [u.carried[1]] AS v
 FROM (SELECT *, arraySort(arrayFilter(p -> p.1 = a.1, vs))[1].2 AS carried
 FROM (SELECT *, attempts[indexOf(depths, arrayMax(depths))] AS a
