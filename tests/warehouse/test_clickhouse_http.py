@@ -136,6 +136,13 @@ def test_what_tools_ask(client: Client, database: str) -> None:
         "SELECT 1 WHERE 'a' IN file('/etc/passwd', 'LineAsString')",
         "SELECT (SELECT count() FROM file('/etc/passwd', 'LineAsString'))",
         "SELECT * FROM view(SELECT * FROM file('/etc/passwd', 'LineAsString'))",
+        "SELECT * FROM default.`/etc/passwd`",
+        "SELECT * FROM `default`.`/etc/pass*`",
+        "SELECT 'a' IN default.`/etc/passwd`",
+        "SELECT * FROM merge('default', '.*')",
+        "DESCRIBE default.`/etc/passwd`",
+        "SHOW CREATE TABLE default.`/etc/passwd`",
+        "WITH x AS (SELECT * FROM default.`/etc/passwd`) SELECT * FROM x",
         "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
         "SELECT * FROM remote('127.0.0.1:1', 'a', 'b')",
         "SELECT * FROM s3('http://127.0.0.1:1/a/b', 'CSV')",
@@ -165,6 +172,22 @@ def test_nothing_but_reading(
     assert "root:" not in body
     assert not target.exists()
     assert warehouse.query(Sql("SELECT count() FROM events")).column(0).to_pylist() == [0]
+
+
+def test_a_file_is_no_table(door: Door) -> None:
+    """The embedded engine's `default` database would lie over the whole file system."""
+    for database in ("default", ""):
+        status, body, _ = fetch(door, "SELECT * FROM `/etc/passwd`", database=database)
+        assert status >= 400
+        assert "root:" not in body
+    named = fetch(
+        door,
+        "SELECT * FROM {d:Identifier}.{t:Identifier}",
+        param_d="default",
+        param_t="/etc/passwd",
+    )
+    assert named[0] >= 400
+    assert fetch(door, "EXISTS TABLE default.`/etc/passwd`")[:2] == (200, "0\n")
 
 
 def test_a_setting_may_lower_a_limit_but_not_lift_it(door: Door) -> None:

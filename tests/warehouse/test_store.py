@@ -138,3 +138,42 @@ def test_no_warehouse_yet(tmp_path: object) -> None:
     with pytest.raises(WarehouseError, match="no warehouse at") as caught:
         connect(f"{tmp_path}/nothing")
     assert "desirepath serve" in (caught.value.hint or "")
+
+
+def test_what_the_engine_cannot_read_is_kept_whole(
+    warehouse: Warehouse, ask: Callable[..., list]
+) -> None:
+    huge = b'{"a":1e400,"b":"x"}'
+    rows = [
+        event("m1", user_id="u", properties=msgspec.Raw(huge)),
+        event("m2", user_id="u", properties=msgspec.Raw(b'{"a":null}')),
+        event("m3", user_id="u", properties=msgspec.Raw(b"")),
+    ]
+    warehouse.insert_events(rows, "1")
+    found = ask("SELECT properties FROM resolved_events ORDER BY message_id")
+    assert [dict(row[0]) for row in found] == [{"$unfit": huge.decode()}, {}, {}]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"event": "\ud800"},
+        {"user_id": 7},
+        {"context": msgspec.Raw(b"[1]")},
+        {"context": msgspec.Raw(b"{broken")},
+    ],
+)
+def test_a_row_that_cannot_be_written_is_permanent(
+    warehouse: Warehouse, field: dict[str, object]
+) -> None:
+    with pytest.raises(WarehouseError) as caught:
+        warehouse.insert_events([event("m1", **field)], "1")  # type: ignore[arg-type]
+    assert not caught.value.retryable
+
+
+def test_a_server_that_is_away_is_retryable() -> None:
+    with pytest.raises(WarehouseError) as caught:
+        Warehouse.open("http://127.0.0.1:1/x")
+    assert caught.value.retryable
+    with pytest.raises(WarehouseError):
+        connect("http://127.0.0.1:1/x")

@@ -16,7 +16,11 @@ from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, StreamFailureError
+from clickhouse_connect.driver.exceptions import (
+    ClickHouseError,
+    OperationalError,
+    StreamFailureError,
+)
 
 from desirepath.errors import SettingsError, WarehouseError
 from desirepath_collector.warehouse.sql import literal
@@ -180,8 +184,9 @@ def warehouse_error(error: Exception) -> WarehouseError:
     if marker >= 0:
         text = text[marker + len("DB::Exception: ") :]
     text = text.split(" (version ")[0].splitlines()[0] if text else type(error).__name__
-    reached = isinstance(code, int)
-    retryable = (code in _RETRYABLE_CODES) if reached else not isinstance(error, StreamFailureError)
+    # Without a code ClickHouse did not answer, or the client refused what it was asked.
+    unanswered = isinstance(error, OperationalError) and not isinstance(error, StreamFailureError)
+    retryable = code in _RETRYABLE_CODES if isinstance(code, int) else unanswered
     return WarehouseError(f"ClickHouse: {text}", retryable=retryable)
 
 

@@ -11,11 +11,12 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
+import msgspec
 import pyarrow as pa
 from clickhouse_connect.driver.binding import quote_identifier
 
@@ -49,6 +50,7 @@ __all__ = ["DEFAULT_DATABASE", "Warehouse", "connect"]
 
 DEFAULT_DATABASE: Final = "desirepath"
 
+_RowT = TypeVar("_RowT", EventRow, QuarantineRow)
 _DATABASE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 _INSERT_SETTINGS: Final[dict[str, str | int]] = {
@@ -191,14 +193,14 @@ class Warehouse:
         rows = self._tombstones.living(rows)
         if not rows:
             return
-        self._insert("events", encode.EVENT_COLUMNS, encode.events(rows), token)
+        self._insert("events", encode.EVENT_COLUMNS, rows, encode.events, token)
         self._people.learn(rows)
 
     def insert_quarantine(self, rows: Sequence[QuarantineRow], token: str) -> None:
         """Insert `rows` into the quarantine, once for each `token`."""
         rows = self._tombstones.living(rows)
         if rows:
-            self._insert("quarantine", encode.QUARANTINE_COLUMNS, encode.quarantine(rows), token)
+            self._insert("quarantine", encode.QUARANTINE_COLUMNS, rows, encode.quarantine, token)
 
     def publish(self, plan: Plan) -> None:
         """Make `plan` the live plan, and a view for each of its events.
@@ -308,12 +310,24 @@ class Warehouse:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _insert(self, table: str, columns: Sequence[str], data: pa.Table, token: str) -> None:
+    def _insert(
+        self,
+        table: str,
+        columns: Sequence[str],
+        rows: Sequence[_RowT],
+        to_arrow: Callable[[Sequence[_RowT]], pa.Table],
+        token: str,
+    ) -> None:
+        try:
+            block = encode.arrow_stream(to_arrow(rows))
+        except (ValueError, TypeError, msgspec.MsgspecError, RecursionError) as error:
+            # Arrow's errors are ValueErrors. Some row cannot be written, now or later.
+            raise WarehouseError(f"a row cannot be written: {error}", retryable=False) from error
         with self._handles.borrow() as client:
             client.raw_insert(
                 table,
                 column_names=columns,
-                insert_block=encode.arrow_stream(data),
+                insert_block=block,
                 fmt="ArrowStream",
                 settings={**_INSERT_SETTINGS, "insert_deduplication_token": token},
             )
