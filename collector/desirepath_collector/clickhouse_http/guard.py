@@ -6,6 +6,10 @@ even reach Python objects (`Python()`), and the engine has no users to grant les
 statement is formatted by the engine (which refuses more than one), its tree is read
 (`EXPLAIN AST`), and it passes only if its root is a reading statement, nothing writes to a file,
 and no table function occurs but those that make their rows from nothing.
+
+A table's name can be a file, too: the engine's own `default` database lies over the file system,
+so that `` SELECT * FROM `/etc/passwd` `` reads it. The guard puts an empty database in its place
+before the first statement.
 """
 
 from __future__ import annotations
@@ -74,6 +78,13 @@ class Guard:
         listed = connection.query("SELECT lower(name) FROM system.table_functions", "TSV")
         known = frozenset(bytes(listed.bytes()).decode().split())
         self._refused = (known - _TABLE_FUNCTIONS) | _FUNCTIONS
+        # Lasts as long as the engine runs; the next start brings the overlay back.
+        engine = connection.query(
+            "SELECT engine FROM system.databases WHERE name = 'default'", "TSV"
+        )
+        if bytes(engine.bytes()).strip() == b"Overlay":
+            connection.query("DROP DATABASE default")
+            connection.query("CREATE DATABASE default ENGINE = Memory")
 
     def check(self, connection: Any, text: str, params: dict[str, str]) -> Statement:
         """Judge one statement.
