@@ -33,7 +33,6 @@ class Pipeline:
         settings: Settings,
         ledger: Ledger,
         *,
-        sent_at: bool = True,
         refused: Callable[[bytes], bool] | None = None,
         after_fork: Callable[[], None] | None = None,
     ) -> None:
@@ -58,7 +57,6 @@ class Pipeline:
             str(settings.write_key),
             timeout_s=settings.timeout_s,
             gzip=settings.gzip,
-            sent_at=sent_at,
         )
         self.sender = Sender(
             self.queue,
