@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 from desirepath.errors import SettingsError, WarehouseError
 from desirepath.plan import Plan
@@ -154,3 +156,17 @@ def test_an_engine_that_is_too_old_is_refused() -> None:
             require_features(SimpleNamespace(server_version=version))  # type: ignore[arg-type]
         assert "25.8" in (caught.value.hint or "")
     require_features(SimpleNamespace(server_version="26.3.1.1"))  # type: ignore[arg-type]
+
+
+def test_the_cluster_s_files_can_be_read() -> None:
+    folder = Path(__file__).parents[2] / "deploy" / "cluster"
+    services = yaml.safe_load((folder / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert {name: service["environment"].get("SHARD") for name, service in services.items()} == {
+        "keeper1": None, "keeper2": None, "keeper3": None, "node1": "1", "node2": "2", "node3": "3"
+    }  # fmt: skip
+    node = ElementTree.parse(folder / "node.xml")
+    assert [host.text for host in node.iterfind("remote_servers/main/shard/replica/host")] == [
+        "node1", "node2", "node3"
+    ]  # fmt: skip
+    keeper = ElementTree.parse(folder / "keeper.xml")
+    assert len(keeper.findall(".//raft_configuration/server")) == 3
