@@ -71,6 +71,12 @@ def read_json(*words: str, cwd: Path | None = None) -> Any:
 
 
 @pytest.fixture(scope="session")
+def child_environment() -> dict[str, str]:
+    """The environment for a child process."""
+    return environment()
+
+
+@pytest.fixture(scope="session")
 def cli() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Call the command line."""
     return run_cli
