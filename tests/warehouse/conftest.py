@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 
 from desirepath_collector.clickhouse_http import Door, Limits, start
-from desirepath_collector.warehouse import Sql, Warehouse
+from desirepath_collector.warehouse import Sql, Warehouse, connect
 
 
 @contextmanager
@@ -53,11 +54,17 @@ def limited(engine: str, warehouse: Warehouse) -> Callable[[Limits], Any]:
 
 
 @pytest.fixture
-def ask(warehouse: Warehouse) -> Callable[..., list[tuple[object, ...]]]:
-    """Asks `warehouse`; rows as tuples."""
+def ask(engine: str, warehouse: Warehouse) -> Iterator[Callable[..., list[tuple[object, ...]]]]:
+    """Asks `warehouse`; rows as tuples. With DESIREPATH_TEST_DOOR=1, through its door."""
+    with ExitStack() as stack:
+        reader = warehouse
+        if os.environ.get("DESIREPATH_TEST_DOOR") and not engine.startswith("http"):
+            port = stack.enter_context(serving(warehouse)).port
+            url = f"http://reader:se%20cret@127.0.0.1:{port}/{warehouse.database}"
+            reader = stack.enter_context(connect(url))
 
-    def run(text: str, **params: object) -> list[tuple[object, ...]]:
-        table = warehouse.query(Sql(text, params))
-        return list(zip(*table.to_pydict().values(), strict=True))
+        def run(text: str, **params: object) -> list[tuple[object, ...]]:
+            table = reader.query(Sql(text, params))
+            return list(zip(*table.to_pydict().values(), strict=True))
 
-    return run
+        yield run
