@@ -205,7 +205,7 @@ if which == "polars":
     rows = sorted(found.rows())
 else:
     import duckdb
-    duckdb.sql("SET threads = 2")
+    duckdb.sql("SET threads = 2; SET enable_progress_bar = false")
     query = "SELECT person_id, event, t, CASE WHEN event = 'e0' THEN t END AS x0"
     query += f" FROM '{path}' WHERE event IN ('e0', 'e1', 'e2', 'e3', 'e4')"
     over = "OVER (PARTITION BY person_id ORDER BY t ROWS UNBOUNDED PRECEDING)"
@@ -246,8 +246,9 @@ def beside_peers(engine: Engine, python: str, folder: Path) -> dict[str, Any]:
         done = subprocess.run(
             [python, "-c", PEERS, str(file), which], capture_output=True, text=True, check=False
         )
-        answer = json.loads(done.stdout) if done.returncode == 0 else {"failed": done.stderr[-400:]}
-        report[which] = answer
+        failed = {"failed": done.stderr[-400:]}
+        # The last line: what stands before it is a library's own progress.
+        report[which] = json.loads(done.stdout.splitlines()[-1]) if not done.returncode else failed
     return report
 
 
@@ -270,6 +271,8 @@ def main() -> None:
         engine.client.command(FILL.format(events=args.events, people=args.people))
         report: dict[str, Any] = {"questions": measure(engine, args.rounds, args.only)}
         report["peak_mib"] = peak_mib()
+        if not args.json:
+            show(report, args)
         if args.peers:
             report["peers"] = beside_peers(engine, args.peers, folder)
     finally:
@@ -277,15 +280,20 @@ def main() -> None:
     if args.json:
         json.dump(report, sys.stdout)
         return
+    for name, found in report.get("peers", {}).items():
+        print(f"{name:32} {found}")
+
+
+def show(report: dict[str, Any], args: argparse.Namespace) -> None:
+    """The figures as a table."""
     print(f"{args.events:,} events, {args.people:,} people; peak {report['peak_mib']:,} MiB")
     for name, found in report["questions"].items():
         target = f"at most {found['target']:g}" if found["target"] else ""
         print(
             f"{name:32} {found['multiple']:6.2f} x the scan {target:14}"
-            f" {found['cpu']:7.2f} CPU s {found['wall']:7.2f} s"
+            f" {found['cpu']:7.2f} CPU s {found['wall']:7.2f} s",
+            flush=True,
         )
-    for name, found in report.get("peers", {}).items():
-        print(f"{name:32} {found}")
 
 
 if __name__ == "__main__":
