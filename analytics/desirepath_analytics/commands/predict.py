@@ -89,7 +89,7 @@ def _train(args: argparse.Namespace) -> int:
     from desirepath_analytics.commands._predict_text import print_report
     from desirepath_analytics.commands.asking import open_warehouse
     from desirepath_analytics.predict import save, train
-    from desirepath_analytics.predict.store import model_folder
+    from desirepath_analytics.predict.store import command, model_folder
 
     # A name that cannot be saved is refused before the work, not after it.
     model_folder(args.data / _MODELS, args.name)
@@ -110,7 +110,7 @@ def _train(args: argparse.Namespace) -> int:
         print(model.report.to_json())
     else:
         print_report(model.report)
-        print(f"Saved as {place}. Next: desirepath predict score {args.name}")
+        print(f"Saved as {place}. Next: {command('score', args.data / _MODELS, args.name)}")
     return 0
 
 

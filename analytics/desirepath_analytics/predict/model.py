@@ -262,8 +262,8 @@ def _refuse_too_little(
         ):
             if count < least:
                 raise NotEstimable(
-                    f"{where} have {count} persons {what} within {spec.horizon}; at least {least} "
-                    "are needed",
+                    f"there are {count} persons {what} within {spec.horizon} at {where}; "
+                    f"at least {least} are needed",
                     hint="collect more, widen the population, or ask for another horizon",
                 )
 

@@ -16,7 +16,7 @@ import msgspec
 
 from desirepath.errors import QueryError
 from desirepath_analytics.conditions import Condition, Test, parse_where
-from desirepath_analytics.spec import duration_ms
+from desirepath_analytics.spec import duration_ms, without_notes
 
 if TYPE_CHECKING:
     from desirepath_analytics.predict.model import TrainedModel
@@ -110,7 +110,7 @@ class Propensity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         QueryError
             If a key is unknown, a value has the wrong type, or `kind` is another model's.
         """
-        fields = dict(spec)
+        fields = without_notes(spec)
         kind = fields.pop("kind", "propensity")
         if kind != "propensity":
             raise QueryError(f"kind: {kind!r} is no model known here", hint="use kind: propensity")

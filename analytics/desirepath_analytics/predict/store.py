@@ -28,7 +28,7 @@ from desirepath_analytics.predict.model import TrainedModel
 from desirepath_analytics.predict.report import Report
 from desirepath_analytics.predict.spec import Propensity
 
-__all__ = ["Card", "load", "load_card", "model_folder", "save", "saved"]
+__all__ = ["Card", "command", "load", "load_card", "model_folder", "save", "saved"]
 
 _FORMAT: Final = 1
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -137,7 +137,7 @@ def load(folder: str | os.PathLike[str], name: str, at: str | None = None) -> Tr
         raise InputError(
             f"{place} was trained with scikit-learn {theirs}, here is {ours}: its trees may not "
             "mean the same",
-            hint=f"train it again: desirepath predict train {name}",
+            hint=_train_again(folder, name),
         )
     try:
         found = _sha256(place / _MODEL)
@@ -146,7 +146,7 @@ def load(folder: str | os.PathLike[str], name: str, at: str | None = None) -> Tr
     if found != card.sha256:
         raise InputError(
             f"{place / _MODEL} is not the file its card names (SHA-256 differs)",
-            hint=f"train it again: desirepath predict train {name}",
+            hint=_train_again(folder, name),
         )
     classifier: Any = joblib.load(place / _MODEL)
     return TrainedModel(
@@ -174,6 +174,17 @@ def model_folder(folder: str | os.PathLike[str], name: str) -> Path:
     return Path(folder) / name
 
 
+def command(verb: str, folder: str | os.PathLike[str], name: str) -> str:
+    """The command line that does `verb` to the model `name` kept under `folder`, to be copied."""
+    data = Path(folder).parent
+    where = "" if data == Path("data") else f" --data {data}"
+    return f"desirepath predict {verb} {name}{where}"
+
+
+def _train_again(folder: str | os.PathLike[str], name: str) -> str:
+    return f"train it again: {command('train', folder, name)}"
+
+
 def _place(folder: str | os.PathLike[str], name: str, at: str | None) -> Path:
     places = saved(folder, name)
     for place in reversed(places):
@@ -186,7 +197,7 @@ def _place(folder: str | os.PathLike[str], name: str, at: str | None) -> Path:
         )
     raise QueryError(
         f"no model {name!r} is saved under {folder}",
-        hint=f"train it first: desirepath predict train {name}",
+        hint=f"train it first: {command('train', folder, name)}",
     )
 
 

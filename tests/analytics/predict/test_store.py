@@ -45,7 +45,8 @@ def test_another_scikit_learn_is_refused(place: Path, tmp_path: Path) -> None:
     (place / "card.json").write_text(json.dumps(card))
     with pytest.raises(InputError, match=r"trained with scikit-learn 0\.24\.2, here is") as refused:
         load(tmp_path, "will_buy")
-    assert refused.value.hint == "train it again: desirepath predict train will_buy"
+    again = f"desirepath predict train will_buy --data {tmp_path.parent}"
+    assert refused.value.hint == f"train it again: {again}"
 
 
 def test_another_file_is_refused_before_it_is_opened(place: Path, tmp_path: Path) -> None:
