@@ -37,6 +37,12 @@ def test_the_plan_form_comes_back_the_same(spec: dict[str, Any]) -> None:
     assert Propensity.from_spec(Propensity.from_spec(spec).to_spec()) == Propensity.from_spec(spec)
 
 
+def test_what_a_plan_says_to_people_is_no_setting() -> None:
+    bare = {"kind": "propensity", "outcome": "Order Completed", "horizon": "14d"}
+    noted = {**bare, "description": "Who to write to.", "owner": "growth"}
+    assert Propensity.from_spec(noted) == Propensity.from_spec(bare)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -54,12 +60,6 @@ def test_the_plan_form_comes_back_the_same(spec: dict[str, Any]) -> None:
         ({"colour": "red"}, "colour"),
     ],
 )
-def test_what_a_plan_says_to_people_is_no_setting() -> None:
-    bare = {"kind": "propensity", "outcome": "Order Completed", "horizon": "14d"}
-    noted = {**bare, "description": "Who to write to.", "owner": "growth"}
-    assert Propensity.from_spec(noted) == Propensity.from_spec(bare)
-
-
 def test_a_mistake_is_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(QueryError, match=message):
         Propensity.from_spec({"outcome": "Order Completed", **change})
