@@ -55,21 +55,27 @@ def funnel_figure(result: FunnelResult) -> go.Figure:
     figure = go.Figure()
     labels = [f"{number}. {step.name}" for number, step in enumerate(result.steps, 1)]
     if not result.breakdown:
-        figure.add_trace(_bar(labels, result.steps, "reached", PALETTE[0]))
+        # Grey bars behind, as high as the step before: what they show above is what dropped out,
+        # and the intervals of the bars in front stay whole.
+        before = [1.0, *((step.from_start.value or 0.0) for step in result.steps[:-1])]
         figure.add_trace(
             go.Bar(
                 x=labels,
-                y=_dropped(result.steps),
+                y=before,
                 name="dropped out",
                 marker={"color": _DROPPED},
                 text=[f"−{step.dropped:,}" if step.dropped else "" for step in result.steps],
+                textposition="inside",
+                insidetextanchor="end",
+                textangle=0,
                 hovertemplate="%{x}<br>%{text} dropped out<extra></extra>",
             )
         )
-        figure.update_layout(barmode="stack")
+        figure.add_trace(_bar(labels, result.steps, "reached", PALETTE[0]))
+        figure.update_layout(barmode="overlay")
     else:
-        shown = result.breakdown[:_MAX_GROUPS]
-        for colour, (values, steps) in zip(PALETTE, shown, strict=False):
+        shown = [(values, steps) for values, steps in result.breakdown if steps[0].count]
+        for colour, (values, steps) in zip(PALETTE, shown[:_MAX_GROUPS], strict=False):
             figure.add_trace(_bar(labels, steps, value_name(values), colour))
         figure.update_layout(barmode="group")
     figure.update_layout(
@@ -269,8 +275,8 @@ def _bar(labels: list[str], steps: Sequence[FunnelStep], name: str, colour: str)
         y=shares,
         name=name,
         marker={"color": colour},
-        error_y={"type": "data", "array": above, "arrayminus": below, "thickness": 1},
-        text=[f"{step.count:,}" for step in steps],
+        error_y={"type": "data", "array": above, "arrayminus": below, "thickness": 1.5},
+        text=[f"{step.count:,}<br>{share:.1%}" for step, share in zip(steps, shares, strict=True)],
         # At the foot of the bar: at its head the number would stand on the interval's whisker.
         textposition="inside",
         insidetextanchor="start",
@@ -281,8 +287,3 @@ def _bar(labels: list[str], steps: Sequence[FunnelStep], name: str, colour: str)
             "%{customdata[1]:.1%} of the step before<extra></extra>"
         ),
     )
-
-
-def _dropped(steps: Sequence[FunnelStep]) -> list[float]:
-    first = steps[0].count or 1
-    return [step.dropped / first for step in steps]

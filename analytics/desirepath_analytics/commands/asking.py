@@ -92,17 +92,21 @@ def answer(
 
 
 def write_pictures(args: argparse.Namespace, result: Result) -> None:
-    """`--html` and `--png`."""
+    """`--html` and `--png`; a question that the plan names has its name for a title."""
+    if not (args.html or args.png):
+        return
+    figure = result.figure()
+    if getattr(args, "name", None):
+        figure.update_layout(title=args.name)
     if args.html:
+        page = figure.to_html(include_plotlyjs=True, default_height="95vh")
         try:
-            Path(args.html).write_text(
-                result.figure().to_html(include_plotlyjs=True), encoding="utf-8"
-            )
+            Path(args.html).write_text(page, encoding="utf-8")
         except OSError as error:
             raise InputError(f"{args.html}: {error.strerror}") from error
     if args.png:
         try:
-            result.figure().write_image(args.png)
+            figure.write_image(args.png)
         except (ImportError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{args.png}: the picture cannot be written: {error}",
