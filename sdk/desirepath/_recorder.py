@@ -20,11 +20,13 @@ from desirepath._settings import Settings
 from desirepath._version import VERSION
 from desirepath.context import CURRENT, Scope
 from desirepath.errors import ViolationError
-from desirepath.event import Kind, isoformat
+from desirepath.event import PAGE_EVENT, SCREEN_EVENT, Kind, isoformat
 from desirepath.privacy import Consent, check_rates, keeps
 
 if TYPE_CHECKING:
-    from desirepath.plan import Plan, Violation
+    from desirepath.plan import Plan, Verdict, Violation
+
+    _Check = Callable[..., Verdict]
 
 __all__ = ["BeforeSend", "Recorder"]
 
@@ -74,9 +76,23 @@ class Recorder:
         self._enabled = settings.enabled
         self._raises = settings.on_violation == "raise"
         self._max_event_bytes = settings.max_event_bytes
-        self._check = None if plan is None else plan.compile(pii_key=pii_key).check
-        # Without the key the collector protects personal values; with it nobody else has to.
-        self._protects = pii_key is not None
+        self._check: _Check | None = None
+        self._untold: dict[str, frozenset[str]] = {}
+        if plan is not None:
+            validator = _undropping(plan).compile(pii_key=pii_key)
+            self._check = validator.check
+            self._untold = {
+                "page": _personal_fields(plan, PAGE_EVENT),
+                "screen": _personal_fields(plan, SCREEN_EVENT),
+            }
+            if validator.needs_pii_key:
+                ledger.say(
+                    ("pii_key",),
+                    "warning",
+                    "personal values (`pii: hash` in the plan) are redacted to "
+                    '"[pii]", because no pii_key (DESIREPATH_PII_KEY) is set: set it here '
+                    "and in the collector to the same secret of at least 16 bytes",
+                )
         self._sessions = (
             None if settings.session_timeout_s is None else Sessions(settings.session_timeout_s)
         )
@@ -84,6 +100,7 @@ class Recorder:
         self._base_context: dict[str, Any] = {**app_context, "library": library}
         if plan is not None:
             self._base_context["plan"] = f"{plan.name}@{plan.version}"
+        self._protect_traits(self._base_context)
         self._context_bytes = _values.encode(self._base_context, "/context")[0]
         self._prefixes: dict[tuple[str, str], bytes] = {}
         self._super: dict[str, Any] = {}
@@ -148,6 +165,7 @@ class Recorder:
                 payload = {**self._super, **shared, **(payload or {})}
         if context is not None or scope is not None or self._sessions is not None:
             merged = self._merged(scope, context, user_id, anonymous_id)
+            self._protect_traits(merged)
             context_bytes, violations = _values.encode(merged, "/context")
         traits = kind in _WITH_TRAITS
         body = b"{}"
@@ -157,8 +175,7 @@ class Recorder:
         if self._check is not None:
             verdict = self._check(kind, event, body, context_bytes)
             violations += verdict.violations
-            if self._protects:
-                body, context_bytes = verdict.payload, verdict.context
+            body, context_bytes = verdict.payload, verdict.context
         new_id, moment = _ids.stamp()
         if timestamp is not None:
             moment, found = _moment(timestamp)
@@ -175,7 +192,10 @@ class Recorder:
             who = b',"userId":' + (_encode_text(user_id) if plain else _text(user_id))
         if anonymous_id is not None:
             who += b',"anonymousId":' + _text(anonymous_id)
+        untold = self._untold.get(kind, ())
         for key, value in extra:
+            if key in untold:
+                continue
             who += b',"%b":%b' % (key.encode(), _text(value))
         record: bytes | None = b'%b%b","timestamp":"%b"%b,"%b":%b,"context":%b}' % (
             self._prefixes.get((kind, event)) or self._prefix(kind, event),
@@ -245,6 +265,9 @@ class Recorder:
     def _hooked(self, message: dict[str, Any]) -> bytes | None:
         try:
             changed = self._before_send(message) if self._before_send is not None else message
+            if changed is not None and self._check is not None:
+                # It may have put personal values in again.
+                changed = self._protected(self._check, changed)
         except Exception as error:
             # What the hook was to take out must not leave because the hook is broken.
             self._ledger.lose("error", 1, f"before_send failed: {error!r}")
@@ -253,6 +276,58 @@ class Recorder:
             self._ledger.discard("before_send")
             return None
         return _values.encode(changed, "")[0]
+
+    def _protected(self, check: _Check, message: dict[str, Any]) -> dict[str, Any]:
+        """A message with its personal values treated."""
+        kind = message["type"]
+        root = "traits" if kind in _WITH_TRAITS else "properties"
+        context = dict(message.get("context") or {})
+        self._protect_traits(context)
+        verdict = check(
+            kind,
+            message.get("event") or "",
+            _values.encode(message.get(root) or {}, "")[0],
+            _values.encode(context, "")[0],
+        )
+        return {**message, root: _exact(verdict.payload), "context": _exact(verdict.context)}
+
+    def _protect_traits(self, context: dict[str, Any]) -> None:
+        """Treat the traits that some clients put into the context as those of an identify."""
+        if self._check is None or context.get("traits") is None:
+            return
+        body = _values.encode(context["traits"], "")[0]
+        if body.startswith(b"{"):
+            context["traits"] = _exact(self._check("identify", "", body).payload)
+        else:
+            context["traits"] = "[pii]"
+
+
+def _exact(raw: bytes) -> Any:
+    """JSON as it is, whatever its numbers."""
+    from desirepath.plan.wire import decode
+
+    return decode(raw).value
+
+
+def _undropping(plan: Plan) -> Plan:
+    """The plan with policies that take nothing out: what breaks it is for the collector to see.
+
+    What is found does not depend on the policies, and what is personal is treated all the same.
+    """
+    replace = msgspec.structs.replace
+    accepting: dict[str, Any] = {"on_violation": "accept", "unplanned_properties": "accept"}
+    return replace(
+        plan,
+        defaults=replace(plan.defaults, unplanned_events="accept", **accepting),
+        events={name: replace(event, **accepting) for name, event in plan.events.items()},
+    )
+
+
+def _personal_fields(plan: Plan, event: str) -> frozenset[str]:
+    """Which of `name` and `category` the plan of a page calls personal."""
+    planned = plan.events[event].properties if event in plan.events else {}
+    found = {name: planned[name].pii for name in ("name", "category") if name in planned}
+    return frozenset(name for name, pii in found.items() if pii in ("hash", "drop"))
 
 
 def _text(value: object) -> bytes:

@@ -84,8 +84,8 @@ class Tracker:
         Give the events of each person a session id that ends with a pause of so many seconds;
         1800 is the usual. Default: none is given.
     pii_key
-        With it, personal values of the plan are hashed before they are kept; without it the
-        collector does so.
+        The key, at least 16 bytes and the collector's, with which values that the plan marks
+        `pii: hash` are hashed before they are kept. Without one they become `"[pii]"`.
     app_context
         Merged into every event's context.
     enabled
@@ -155,7 +155,7 @@ class Tracker:
             installation=self._installation,
             before_send=before_send,
             sampling=sampling or {},
-            pii_key=pii_key,
+            pii_key=_pii_key() if pii_key is None else pii_key,
             app_context=app_context or {},
         )
         self._pipeline = Pipeline(
@@ -493,6 +493,11 @@ def _load_plan(plan: Plan | str | Path | None) -> Plan | None:
     if not isinstance(plan, str | Path):
         raise SettingsError(f"plan is {plan!r}, neither a Plan nor the path of one")
     return Plan.load(plan)
+
+
+def _pii_key() -> bytes | None:
+    text = os.environ.get("DESIREPATH_PII_KEY")
+    return text.encode() if text else None
 
 
 def _typed(

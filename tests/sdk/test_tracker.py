@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
+import json
 import logging
 import re
 import uuid
@@ -144,7 +146,7 @@ async def test_an_event_loop_is_never_blocked(make_tracker: Any, server: Capture
 def test_what_breaks_the_plan_is_reported_once_a_kind_and_still_sent(
     make_tracker: Any, server: Capture, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tracker = make_tracker(plan=Plan.parse(PLAN))
+    tracker = make_tracker(plan=Plan.parse(PLAN), pii_key=b"0123456789abcdef")
     with caplog.at_level(logging.WARNING, "desirepath"):
         for _ in range(3):
             tracker.track("Paid", {"total": "much"}, user_id="u")
@@ -182,6 +184,70 @@ def test_with_the_key_personal_values_are_hashed_before_they_are_kept(
     tracker.identify("u1", {"email": "a@b.example"})
     assert tracker.flush()
     assert re.fullmatch("[0-9a-f]{64}", server.events[0]["traits"]["email"])
+
+
+PERSONAL = """
+plan: test
+version: 1.0.0
+defaults: {on_violation: drop, unplanned_events: drop, unplanned_properties: drop}
+context: {ip: {type: string, pii: drop}}
+traits: {email: {type: string, pii: hash}, phone: {type: string, pii: drop}, age: integer}
+events:
+  Paid: {properties: {total: number, card: {type: string, pii: drop}}}
+  Page Viewed: {properties: {name: {type: string, pii: drop}}}
+"""
+
+
+@pytest.mark.parametrize("key", [None, "0123456789abcdef"])
+def test_no_personal_value_reaches_the_disk(
+    make_tracker: Any,
+    server: Capture,
+    tmp_path: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    key: str | None,
+) -> None:
+    """Not the queue, not the dead letters; what only breaks the plan is left to the collector."""
+    if key is not None:
+        monkeypatch.setenv("DESIREPATH_PII_KEY", key)
+
+    def hook(message: dict[str, Any]) -> dict[str, Any]:
+        message["context"]["ip"] = "SECRET"
+        root = "traits" if message["type"] == "identify" else "properties"
+        return {**message, root: {**message[root], "phone": "SECRET"}}
+
+    server.fault = lambda handler, events: handler.answer(400, {}) or True
+    for settings in ({}, {"before_send": hook}):
+        tracker = make_tracker(
+            plan=Plan.parse(PERSONAL),
+            app_context={"traits": {"email": "SECRET", "age": 1.25}},
+            flush_interval_s=30.0,
+            **settings,
+        )
+        tracker.identify("u1", {"email": "SECRET", "phone": "SECRET", "age": "old"})
+        tracker.track(
+            "Paid",
+            {"total": "much", "card": "SECRET", "email": "SECRET", "more": 1},
+            user_id="u1",
+            context={"ip": "SECRET", "traits": {"phone": "SECRET", "x": [1]}},
+        )
+        tracker.track("Unplanned", {"card": "SECRET", "n": 1}, user_id="u1")
+        tracker.track("Paid", user_id="u1", context={"traits": "SECRET"})
+        tracker.page("SECRET", user_id="u1")
+        queued = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        assert (b"Unplanned" in queued, b"SECRET" in queued) == (True, False)
+        assert tracker.flush()
+    (letters,) = tmp_path.rglob("dead-letter.jsonl")
+    assert "SECRET" not in letters.read_text()
+    identify, paid, unplanned, *_ = map(json.loads, letters.read_text().splitlines())
+    hashed = hmac.digest(key.encode(), b"SECRET", "sha256").hex() if key else "[pii]"
+    assert identify["traits"] == {"email": hashed, "age": "old"}
+    assert identify["context"]["traits"] == {"email": hashed, "age": 1.25}
+    assert paid["properties"] == {"total": "much", "email": hashed, "more": 1}
+    assert paid["context"]["traits"] == {"x": [1]}
+    assert unplanned["properties"] == {"n": 1}
+    said = [one.message for one in caplog.records if "DESIREPATH_PII_KEY" in one.message]
+    assert len(said) == (0 if key else 2), "once for each tracker"
 
 
 def test_typed_events(make_tracker: Any, server: Capture) -> None:
