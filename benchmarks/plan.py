@@ -56,17 +56,17 @@ REQUIRED = ["order_id", "total"]
 APP_VERSION = {"type": "string", "pattern": "^[0-9]+\\.[0-9]+"}
 
 
-class Envelope(msgspec.Struct, gc=False):
+class Envelope(msgspec.Struct, gc=False, kw_only=True):
     type: str
     event: str
-    properties: msgspec.Raw
-    context: msgspec.Raw
     messageId: str  # noqa: N815
+    anonymousId: str = ""  # noqa: N815
+    userId: str = ""  # noqa: N815
     timestamp: datetime
     sentAt: datetime  # noqa: N815
     integrations: dict[str, Any]
-    anonymousId: str = ""  # noqa: N815
-    userId: str = ""  # noqa: N815
+    properties: msgspec.Raw
+    context: msgspec.Raw
 
 
 def make_events(types: int, whole: bool, wrong: bool) -> list[tuple[str, bytes]]:

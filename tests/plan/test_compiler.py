@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from desirepath.plan import Plan, Validator, Verdict, Violation
+from desirepath.plan.fastpath import _shape
 from desirepath.plan.rule import UNFIT
 
 PLAN = """
@@ -249,6 +250,38 @@ def test_texts_that_passed_a_pattern_are_remembered_in_bounded_memory() -> None:
     for index in [*range(600), *range(600)]:
         assert checker.check("track", "E", b'{"id":"i%d"}' % index).decision == "accept"
         assert checker.check("track", "E", b'{"id":"x%d"}' % index).decision == "quarantine"
+
+
+def test_a_pattern_is_asked_alone_when_its_texts_are_many() -> None:
+    plan = Plan.parse(
+        "plan: t\nversion: 1.0.0\n"
+        "events: {E: {properties: {n: integer, id: {type: [string, 'null'], pattern: '^j[0-9]+$'},"
+        " at: {type: string, format: time}}}}"
+    )
+    checker = plan.compile()
+    accepted = [b'{"id":null,"n":1}', b'{"n":1}', b'{"id":"j1","n":1}', b'{"n":1,"id":"j1"}']
+    accepted += [b'{"at":"10:00:00Z","id":"j2"}']
+    refused = [b'{"id":"k1","n":1}', b'{"id":"","n":1}', b'{"id":1}', b'{"id":"j1","id":"j1"}']
+    refused += [b'{"at":"10:00","id":"j2"}']
+    first = checker._events["E"].run
+    for many in (0, 600, 1):
+        for index in range(many):
+            raw = b'{"id":"j%d","n":%d}' % (index, index)
+            verdict = checker.check("track", "E", raw)
+            assert (verdict.decision, verdict.payload) == ("accept", raw)
+        for raw in accepted:
+            verdict = checker.check("track", "E", raw)
+            assert (verdict.decision, verdict.payload) == ("accept", raw)
+        for raw in refused:
+            assert checker.check("track", "E", raw).decision == "quarantine"
+    assert checker._events["E"].run is not first
+
+
+def test_of_the_order_that_is_learned_only_names_are_kept() -> None:
+    value = {"b": [{"name": "Ann"}, {"age": 3}], "a": {"email": "a@b.c"}, "c": 1}
+    assert _shape(value) == {"b": [{"name": None}], "a": {"email": None}, "c": None}
+    assert [*_shape(value)] == ["b", "a", "c"]
+    assert _shape([]) is None
 
 
 def test_contexts_are_remembered_in_bounded_memory() -> None:

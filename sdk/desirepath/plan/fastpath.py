@@ -13,6 +13,7 @@ is learned: a payload in another order costs one more pass and rebuilds the stru
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal, Union, cast
@@ -31,7 +32,7 @@ from desirepath.plan.wire import compact, decode_any, encode, fits, scan
 
 __all__ = ["FAILURES", "FastPath"]
 
-Test = Callable[[Any], bool]
+Test = Callable[[Any], object]
 
 MAX_ORDERS: Final = 8
 """How often an event's struct is rebuilt in the order in which an app writes its properties."""
@@ -48,12 +49,34 @@ FAILURES: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class _Type(msgspec.Struct, frozen=True):
-    """A msgspec type and what it leaves to be tested; `seen` remembers what passed the test."""
+    """A msgspec type and what it leaves to be tested; `texts` remember what passed the test."""
 
     type: Any
     test: Test | None = None
-    seen: set[Any] | None = None
+    texts: _Texts | None = None
     bounded: bool = True
+
+
+class _Texts:
+    """The test of a pattern or a format, and the short texts that have passed it."""
+
+    __slots__ = ("are_many", "holds", "seen")
+
+    def __init__(self, holds: Callable[[str], object]) -> None:
+        self.holds = holds
+        self.seen: set[Any] = set()
+        self.are_many = False
+        """These are ids and the like: looking them up costs more than it saves."""
+
+    def test(self, value: str) -> bool:
+        if not self.holds(value):
+            return False
+        if not self.are_many and len(value) <= MAX_SEEN_LENGTH:
+            self.seen.add(value)
+            if len(self.seen) > MAX_SEEN:
+                self.are_many = True
+                self.seen.clear()
+        return True
 
 
 class FastPath:
@@ -98,6 +121,9 @@ class FastPath:
         required = [name for name, prop in self._properties.items() if prop.required]
         struct, attributes = _struct(types, required, sample)
         lines, scope = _tests(types, required, attributes)
+        for name, one in types.items():
+            if one.test is not None and one.texts is not None:
+                scope[f"test_{attributes[name]}"] = self._learning(one.test, one.texts, sample)
         scope["decode"] = msgspec.json.Decoder(struct).decode
         scope["encode"] = encode
         scope["settle"] = self._settle
@@ -147,6 +173,16 @@ class FastPath:
 
         return run
 
+    def _learning(self, test: Test, texts: _Texts, sample: Any) -> Test:
+        """The test of texts that were not seen, until they are too many to remember."""
+
+        def learning(value: Any) -> object:
+            if texts.are_many:  # from now on the pattern alone is asked
+                self.run = self._build(sample)
+            return test(value)
+
+        return learning
+
     def _settle(self, raw: bytes, out: bytes) -> bytes | None:
         """What to keep of a payload that is valid but not written as its struct writes it."""
         text = compact(raw)
@@ -157,8 +193,15 @@ class FastPath:
             return None
         if self._orders < MAX_ORDERS:
             self._orders += 1
-            self.run = self._build(value)
+            self.run = self._build(_shape(value))
         return text
+
+
+def _shape(value: Any) -> Any:
+    """The names in a payload, in their order; nothing of anybody's values stays in memory."""
+    if isinstance(value, dict):
+        return {name: _shape(item) for name, item in value.items()}
+    return [_shape(value[0])] if isinstance(value, list) and value else None
 
 
 def _member(sample: Any, name: str) -> Any:
@@ -220,7 +263,7 @@ def _or_null(inner: _Type) -> _Type:
     return _Type(
         inner.type if inner.type is Any else Union[inner.type, None],  # noqa: UP007
         None if test is None else lambda value: value is None or test(value),
-        inner.seen,
+        inner.texts,
         inner.bounded,
     )
 
@@ -248,38 +291,19 @@ def _string(schema: Mapping[str, Any], _: Any) -> _Type:
     base = Annotated[str, Meta(**meta)] if meta else str
     if "pattern" not in schema and "format" not in schema:
         return _Type(base)
-    return _Type(base, *_text_test(schema.get("pattern"), schema.get("format")))
+    texts = _texts(schema.get("pattern"), schema.get("format"))
+    return _Type(base, texts.holds) if texts.are_many else _Type(base, texts.test, texts)
 
 
 @lru_cache(maxsize=4096)
-def _text_test(pattern: str | None, format_name: str | None) -> tuple[Test, set[Any]]:
-    """The test of a pattern and a format, and the set of short texts that have passed it."""
-    seen: set[Any] = set()
-    holds: Callable[[str], object]
+def _texts(pattern: str | None, format_name: str | None) -> _Texts:
     if pattern is None:
-        holds = FORMATS[cast("str", format_name)]
-    elif format_name is None:
-        holds = compile_pattern(pattern).matcher
-    else:
-        matches, has_form = compile_pattern(pattern).matcher, FORMATS[format_name]
-
-        def holds(value: str) -> object:
-            return matches(value) and has_form(value)
-
-    is_open = True
-
-    def test(value: str) -> bool:
-        nonlocal is_open
-        if not holds(value):
-            return False
-        if is_open and len(value) <= MAX_SEEN_LENGTH:
-            seen.add(value)
-            if len(seen) > MAX_SEEN:  # ids: looking them up would cost more than it saves
-                is_open = False
-                seen.clear()
-        return True
-
-    return test, seen
+        return _Texts(FORMATS[cast("str", format_name)])
+    matches = compile_pattern(pattern).matcher
+    if format_name is None:
+        return _Texts(matches)
+    has_form = FORMATS[format_name]
+    return _Texts(lambda value: matches(value) and has_form(value))
 
 
 def _integer_bounds(schema: Mapping[str, Any]) -> tuple[int, int]:
@@ -361,6 +385,7 @@ def _struct(
         else:
             kind = kind if kind is Any else Union[kind, UnsetType]  # noqa: UP007
             fields.append((field, kind, UNSET))
+    # Interned: the types of many events share the names, and with them what is in the caches.
     struct = msgspec.defstruct(
         "Payload",
         fields,
@@ -368,7 +393,7 @@ def _struct(
         forbid_unknown_fields=True,
         omit_defaults=True,
         gc=False,
-        rename={field: name for name, field in attributes.items()},
+        rename={field: sys.intern(name) for name, field in attributes.items()},
     )
     return struct, attributes
 
@@ -388,9 +413,9 @@ def _tests(
         field = attributes[name]
         scope[f"test_{field}"] = one.test
         doubts = [] if name in required else ["v is not UNSET"]
-        if one.seen is not None:
-            scope[f"seen_{field}"] = one.seen
-            doubts.append(f"v not in seen_{field}")
+        if one.texts is not None:
+            scope[f"seen_{field}"] = one.texts.seen
+            doubts.insert(0, f"v not in seen_{field}")
         doubts.append(f"not test_{field}(v)")
         lines += [f"v = s.{field}", f"if {' and '.join(doubts)}: return {fail}"]
     return lines, scope
