@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from tests.warehouse.rows import event
 
 from desirepath.errors import SettingsError, WarehouseError
 from desirepath.plan import Plan
@@ -40,6 +42,37 @@ def test_every_table_and_column_explains_itself(ask: Ask, database: str) -> None
         "AND engine IN ('MaterializedView', 'Dictionary'))", db=database,
     )  # fmt: skip
     assert (tables, columns) == ([], [])
+
+
+def test_what_was_answered_is_on_the_disk(warehouse: Warehouse, ask: Ask) -> None:
+    """A power cut takes nothing that was answered, nor what a merge made of it."""
+    synced = "fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1"
+    tables = dict(
+        ask(
+            "SELECT name, create_table_query FROM system.tables WHERE database = {db:String} "
+            "AND engine LIKE '%MergeTree'", db=warehouse.database,
+        )
+    )  # fmt: skip
+    assert {"events", "quarantine", "traits", "identity_links", "identities"} < tables.keys()
+    assert [name for name, made in tables.items() if synced not in str(made)] == []
+
+    def syncs() -> list[int]:
+        return [
+            int(str(row[0]))
+            for row in ask(
+                "SELECT value FROM system.events WHERE event IN ('FileSync', 'DirectorySync') "
+                "ORDER BY event"
+            )
+        ]
+
+    counted = [syncs()]
+    for number in range(2):
+        warehouse.insert_events([event(f"m{number}", user_id="u")], str(number))
+        counted.append(syncs())
+    warehouse.command(Sql("OPTIMIZE TABLE events FINAL"))
+    counted.append(syncs())
+    for before, after in itertools.pairwise(counted):
+        assert all(a > b for a, b in zip(after, before, strict=True))
 
 
 def test_a_half_applied_migration_is_run_again(warehouse: Warehouse, ask: Ask) -> None:

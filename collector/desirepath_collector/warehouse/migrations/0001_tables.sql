@@ -1,5 +1,7 @@
 -- What the collector writes. Everything an analyst reads is a view over these. Old parts are looked
 -- for every two seconds, and the text of a mutation is not kept: an erasure has to end some time.
+-- What an insert has answered is on the disk, and a merge does not take that back: the parts that it
+-- replaces are removed, so its own are synced too. The same in every table of every migration.
 
 CREATE TABLE IF NOT EXISTS events
 (
@@ -41,7 +43,8 @@ SETTINGS
     non_replicated_deduplication_window = 1000,
     min_age_to_force_merge_seconds = 86400, min_age_to_force_merge_on_partition_only = 1,
     cleanup_delay_period = 2, max_cleanup_delay_period = 2, cleanup_delay_period_random_add = 0,
-    finished_mutations_to_keep = 1
+    finished_mutations_to_keep = 1,
+    fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1
 COMMENT 'Every accepted event, once or more: read resolved_events, or the view of one event';
 
 CREATE TABLE IF NOT EXISTS quarantine
@@ -64,7 +67,8 @@ ORDER BY (event, message_id)
 SETTINGS
     non_replicated_deduplication_window = 1000,
     cleanup_delay_period = 2, max_cleanup_delay_period = 2, cleanup_delay_period_random_add = 0,
-    finished_mutations_to_keep = 1
+    finished_mutations_to_keep = 1,
+    fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1
 COMMENT 'Events that broke their plan, with the reasons; mended and replayed by `desirepath quarantine replay`';
 
 CREATE TABLE IF NOT EXISTS traits
@@ -81,7 +85,8 @@ ORDER BY (trait, actor, message_id)
 SETTINGS
     non_replicated_deduplication_window = 1000,
     cleanup_delay_period = 2, max_cleanup_delay_period = 2, cleanup_delay_period_random_add = 0,
-    finished_mutations_to_keep = 1
+    finished_mutations_to_keep = 1,
+    fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1
 COMMENT 'Every value that every trait ever had; read resolved_traits for the latest of each person';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS traits_from_events TO traits AS
@@ -107,7 +112,8 @@ ORDER BY (id, other, relation)
 SETTINGS
     non_replicated_deduplication_window = 1000,
     cleanup_delay_period = 2, max_cleanup_delay_period = 2, cleanup_delay_period_random_add = 0,
-    finished_mutations_to_keep = 1
+    finished_mutations_to_keep = 1,
+    fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1
 COMMENT 'Which ids were said to be the same person, in both directions';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS identity_links_from_events TO identity_links AS
@@ -133,7 +139,8 @@ ORDER BY id
 SETTINGS
     non_replicated_deduplication_window = 1000,
     cleanup_delay_period = 2, max_cleanup_delay_period = 2, cleanup_delay_period_random_add = 0,
-    finished_mutations_to_keep = 1
+    finished_mutations_to_keep = 1,
+    fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1
 COMMENT 'Ids that belong to a person of another name; an id that is not here is its own person';
 
 CREATE TABLE IF NOT EXISTS plans
@@ -146,4 +153,5 @@ CREATE TABLE IF NOT EXISTS plans
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (published_at, name, version, digest)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1
 COMMENT 'Every tracking plan that was published here';

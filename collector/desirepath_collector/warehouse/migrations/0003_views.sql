@@ -13,4 +13,5 @@ CREATE TABLE IF NOT EXISTS event_columns
 )
 ENGINE = ReplacingMergeTree(version)
 ORDER BY (event, column)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1
 COMMENT 'Every column that the view of a planned event has or had';

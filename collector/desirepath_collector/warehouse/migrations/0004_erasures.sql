@@ -8,6 +8,7 @@ CREATE TABLE IF NOT EXISTS erasures
 )
 ENGINE = ReplacingMergeTree(erased_at)
 ORDER BY digest
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1
 COMMENT 'Tombstones: late events and replays of erased people are dropped by these';
 
 CREATE TABLE IF NOT EXISTS erasure_key
@@ -17,4 +18,5 @@ CREATE TABLE IF NOT EXISTS erasure_key
 )
 ENGINE = MergeTree
 ORDER BY made_at
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1
 COMMENT 'The key of the digests in erasures';

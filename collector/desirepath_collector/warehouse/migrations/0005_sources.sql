@@ -12,4 +12,5 @@ CREATE TABLE IF NOT EXISTS registered_sources
 )
 ENGINE = MergeTree
 ORDER BY (name, imported_at)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1
 COMMENT 'Every import, by `desirepath import`';
