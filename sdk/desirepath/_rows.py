@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
 import sys
 from collections import deque
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
 import msgspec
 
 from desirepath.errors import InputError
+from desirepath.event import utc_now
 from desirepath.plan.wire import scan
 
 __all__ = ["Row", "RowFile"]
@@ -51,6 +54,8 @@ class RowFile:
         `csv` or `jsonl`.
     columns
         The names of a CSV file's header; None for JSON Lines.
+    modified
+        When the file was last changed; of standard input, when reading began.
     size_bytes, read_bytes
         For progress: the file's size (None where unknown) and how much of it has been read.
     """
@@ -61,6 +66,7 @@ class RowFile:
         suffixes = Path(path).suffixes
         packed = bool(suffixes) and suffixes[-1] == ".gz"
         suffix = suffixes[-2] if packed and len(suffixes) > 1 else (suffixes or [""])[-1]
+        self.modified = utc_now()
         self.size_bytes: int | None = None
         self.read_bytes = 0
         try:
@@ -71,6 +77,8 @@ class RowFile:
             else:
                 self._file = open(path, "rb")  # noqa: SIM115 (closed by close())
                 self.size_bytes = Path(path).stat().st_size
+            if path != "-":
+                self.modified = datetime.fromtimestamp(os.fstat(self._file.fileno()).st_mtime, UTC)
             first = self._file.readline(_MAX_LINE_BYTES)
         except FileNotFoundError:
             raise InputError(

@@ -2,7 +2,8 @@
 
 What is mapped goes to its place; what is not becomes a property (a trait, for identify and
 group). The message id is made from the file's name, the line's number and the message itself, so
-that sending a file twice stores its events once, and a corrected mapping makes new events.
+that sending a file twice stores its events once, and a corrected mapping makes new events. So is
+the time of a row without one: it is the file's, not the moment of sending.
 """
 
 from __future__ import annotations
@@ -135,6 +136,8 @@ class Shape:
         The name of every event, where no column holds it.
     zone
         Of times that name none.
+    modified
+        The time of rows that have none; without it they stay so.
     time_format
         As of `strptime`, where the times are in none of the usual notations.
     infer_types
@@ -151,6 +154,7 @@ class Shape:
         columns: Sequence[str] | None = None,
         event: str | None = None,
         zone: tzinfo = UTC,
+        modified: datetime | None = None,
         time_format: str | None = None,
         infer_types: bool = False,
         plan: Plan | None = None,
@@ -158,6 +162,9 @@ class Shape:
         self._name = name.encode("utf-8", "surrogateescape")
         self._event = event
         self._zone = zone
+        self._modified = None if modified is None else _wire_time(modified)
+        self.untimed = 0
+        """How many rows had no time."""
         self._time_format = time_format
         self._infer = infer_types
         self._plan = plan
@@ -221,7 +228,13 @@ class Shape:
             self._type(name, message["type"], body)
         record = self._encode(message)
         message_id = found.get("message_id") or self._id(line, record)
-        return b'{"messageId":%s,%s' % (_json(str(message_id)), record[1:]), message
+        head = b'{"messageId":' + _json(str(message_id))
+        if self._modified is not None and "timestamp" not in message:
+            # Not part of the id: a copy of the file may have another time.
+            self.untimed += 1
+            message["timestamp"] = self._modified
+            head += b',"timestamp":' + _json(self._modified)
+        return head + b"," + record[1:], message
 
     def _fits(self, target: str, value: Any) -> bool:
         """Whether a value under a usual name is what the name says."""
@@ -249,7 +262,7 @@ class Shape:
         if "timestamp" in found:
             try:
                 moment = parse_time(found["timestamp"], self._zone, self._time_format)
-                message["timestamp"] = moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+                message["timestamp"] = _wire_time(moment)
             except (ValueError, OverflowError, OSError):
                 raise BadRow(f"{found['timestamp']!r} is no time") from None
         root = "traits" if kind in ("identify", "group") else "properties"
@@ -343,6 +356,10 @@ def _put(message: dict[str, Any], place: Sequence[str], value: Any) -> None:
             raise BadRow(f"{'.'.join(place)}: {step} is a value already")
         message = below
     message[place[-1]] = value
+
+
+def _wire_time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _in_zone(moment: datetime, zone: tzinfo) -> datetime:

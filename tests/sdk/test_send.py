@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -68,6 +70,34 @@ def test_sending_twice_stores_once_and_another_mapping_is_another_event(
     assert len(server.ids()) == 2, "the same line, the same id; equal lines are two events"
     assert send(text, "--map", "event=other")[0] == 0
     assert len(server.ids()) == 4
+
+
+def test_rows_without_a_time_get_the_files(
+    send: Any, server: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """The same whenever it is sent; what comes by standard input has the moment of the start."""
+    text = "user_id,event,timestamp\nu1,A,\nu2,A,2026-01-02\n"
+    path = tmp_path / "events.csv"
+    for moment in (1767322800, 1767322800, 1767322801):
+        path.write_text(text)
+        os.utime(path, (moment, moment))
+        assert main(["send", str(path), "--endpoint", server.url]) == 0
+        assert "rows without a time: 1; they get that of the file's last change" in (
+            capsys.readouterr().err
+        )
+    assert [event["timestamp"] for event in server.named("A") if event["userId"] == "u1"] == [
+        "2026-01-02T03:00:00Z",
+        "2026-01-02T03:00:00Z",
+        "2026-01-02T03:00:01Z",
+    ]
+    assert len(server.ids()) == 2, "the file's time is no part of the id"
+    code, out, err = send(gzip.compress(text.encode()), "--json", name="e.csv.gz")
+    assert (code, json.loads(out)["without_time"], err) == (0, 1, "")
+    before = datetime.now(UTC)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert main(["send", "-", "--endpoint", server.url]) == 0
+    assert "may be stored twice" in capsys.readouterr().err
+    assert before <= datetime.fromisoformat(server.events[-2]["timestamp"]) <= datetime.now(UTC)
 
 
 def test_columns_are_mapped(send: Any, server: Capture) -> None:

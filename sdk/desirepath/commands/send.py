@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from desirepath._replay import Outcome
+    from desirepath._rows import RowFile
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -84,6 +85,7 @@ def _run(args: argparse.Namespace) -> int:
             columns=file.columns,
             event=args.event,
             zone=zone,
+            modified=file.modified,
             time_format=args.time_format,
             infer_types=args.infer_types,
             plan=plan,
@@ -95,7 +97,9 @@ def _run(args: argparse.Namespace) -> int:
                 pass
         except DeliveryError as error:
             raise _explained(error, replay.outcome) from None
-    _report(args, replay.outcome, time.monotonic() - started)
+    _report(args, replay.outcome, time.monotonic() - started, shape.untimed)
+    if shape.untimed and not args.json:
+        print(_of_untimed(shape.untimed, file), file=sys.stderr)
     return 1 if replay.outcome.broken else 0
 
 
@@ -119,7 +123,15 @@ def _explained(error: DeliveryError, outcome: Outcome) -> DeliveryError:
     )
 
 
-def _report(args: argparse.Namespace, outcome: Outcome, seconds: float) -> None:
+def _of_untimed(rows: int, file: RowFile) -> str:
+    moment = f"{file.modified:%Y-%m-%d %H:%M:%S} UTC"
+    words = f"desirepath: rows without a time: {rows:,}; they get"
+    if file.path == "-":
+        return f"{words} that of this start, {moment}: sent again they may be stored twice"
+    return f"{words} that of the file's last change, {moment}"
+
+
+def _report(args: argparse.Namespace, outcome: Outcome, seconds: float, untimed: int) -> None:
     reasons = [
         {"code": code, "pointer": pointer, "events": events}
         for (code, pointer), events in outcome.reasons.most_common()
@@ -137,6 +149,7 @@ def _report(args: argparse.Namespace, outcome: Outcome, seconds: float) -> None:
                     {"line": line, "reason": reason} for line, reason in outcome.broken
                 ],
                 "reasons": reasons,
+                "without_time": untimed,
                 "dry_run": args.dry_run,
                 "seconds": round(seconds, 3),
             }
