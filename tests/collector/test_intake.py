@@ -234,6 +234,19 @@ async def test_malformed_json_tells_the_place(start: Start, http: aiohttp.Client
     assert "byte 13" in answer["error"]["message"]
 
 
+async def test_a_number_beyond_every_range_harms_no_other_event(
+    start: Start, store: MemoryStore, http: aiohttp.ClientSession
+) -> None:
+    collector = await start()
+    body = json.dumps(batch(track(properties={"n": 0}), track(properties={"n": 1}))).encode()
+    body = body.replace(b'{"n": 0}', b'{"n": 1e99999999999999999999}')
+    status, answer = await post(http, collector, body)
+    assert (status, answer["accepted"]) == (200, 1)
+    assert codes(answer["quarantined"][0]["violations"]) == {("number", "/properties")}
+    rows = await until(lambda: store.rows)
+    assert [json.loads(bytes(row.properties)) for row in rows] == [{"n": 1}]
+
+
 async def test_limits_at_n_and_one_above(start: Start, http: aiohttp.ClientSession) -> None:
     collector = await start(max_body_bytes=2000, max_inflated_bytes=3000, max_batch_events=3)
 

@@ -76,7 +76,20 @@ def schemas(depth: int = 2) -> st.SearchStrategy[Any]:
         lambda chosen: st.fixed_dictionaries({key: keywords[key] for key in chosen})
     )
     both = st.tuples(common, some).map(lambda pair: {**pair[0], **pair[1]})
-    return st.one_of(some, both, st.booleans())
+    if not depth:
+        return st.one_of(some, both, st.booleans())
+    # null must not slip past a keyword that says something about every value.
+    nullable = st.sampled_from(KINDS[:-1]).flatmap(
+        lambda kind: st.sampled_from([[kind, "null"], ["null", kind]])
+    )
+    said_of_all = [{key: keywords[key]} for key in ("not", "anyOf", "oneOf", "allOf")]
+    said_of_all.append({key: keywords[key] for key in ("if", "then")})
+    of_null = st.tuples(
+        st.fixed_dictionaries({"type": nullable}),
+        some,
+        st.one_of([st.fixed_dictionaries(one) for one in said_of_all]),
+    ).map(lambda parts: {**parts[0], **parts[2], **parts[1], "type": parts[0]["type"]})
+    return st.one_of(some, both, of_null, st.booleans())
 
 
 def plan_of(properties: dict[str, Any], **event: Any) -> Plan:
@@ -139,6 +152,9 @@ def test_no_bytes_can_crash_the_validator(raw: bytes) -> None:
                     b"1e2",
                     b"1E400",
                     b"1e-400",
+                    b"1e99999999999999999999",
+                    b"0e99999999999999999999",
+                    b"1e-99999999999999999999",
                     b"-0",
                     b"-0.0",
                     b"NaN",
@@ -170,7 +186,10 @@ def test_a_value_is_kept_exactly_or_the_event_is_refused(
     verdict = send(validator, raw)
     repeated = len({name for name, _ in members}) < len(members)
     impossible = (b"1E400", b"1e-400", b"NaN", b"18446744073709551616", b'"\\ud800"')
-    odd = any(text in impossible or b'"x": 1, "x"' in text for _, text in members)
+    beyond = b"99999999999999999999"
+    odd = any(
+        text in impossible or text.endswith(beyond) or b'"x": 1, "x"' in text for _, text in members
+    )
     assert (verdict.decision == "quarantine") == (repeated or odd)
     if verdict.decision == "accept":
         exactly = {"parse_float": lambda text: __import__("decimal").Decimal(text)}
@@ -293,6 +312,10 @@ def test_reading_tells_everything_that_is_unfit() -> None:
             [],
             [{"a": 1, "b": 1}],
         ),
+        ({"type": ["string", "null"], "not": "null"}, ["a"], [], [None, 1]),
+        ({"type": ["null", "string"], "anyOf": ["string"]}, ["a"], [], [None]),
+        ({"type": ["integer", "null"], "oneOf": [{"const": 1}, {"const": 2}]}, [1], [], [None, 3]),
+        ({"type": ["object", "null"], "if": "null", "then": False}, [{}], [], [None]),
         ({"type": ["string", "integer"]}, ["a", 1, 1.0], [], [1.5, None]),
         ({"enum": ["a", "b"]}, ["a"], [], ["c", 1]),
         ({"enum": [1, 2], "type": "integer"}, [1], [1.0], [3, True]),

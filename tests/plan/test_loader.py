@@ -117,6 +117,10 @@ MISTAKES = [
     (HEAD + "types: {a: {const: .nan}}", 3, 20, "not a JSON number"),
     (HEAD + "types: {a: {const: 18446744073709551616}}", 3, 20, "does not fit 64 bits"),
     (HEAD + "types: {a: {minimum: 0.1000000000000000055}}", 3, 22, "more digits than a double"),
+    (HEAD + "types: {a: {minimum: 1e99999999999999999999}}", 3, 22, "more digits than a double"),
+    (HEAD + "types: {a: {maxLength: 1e30}}", 3, 24, "at most 2^53"),
+    (HEAD + "types: {a: {minLength: 18446744073709551615}}", 3, 24, "at most 2^53"),
+    (HEAD + "types: {a: {maxItems: 9007199254740993}}", 3, 23, "at most 2^53"),
     (HEAD + 'types: {a: {const: "\\ud800"}}', 3, 23, "not valid YAML"),
     (HEAD + "defaults: {on_violation: rejct}", 3, 26, "'rejct' is not one of"),
     (HEAD + "defaults: {on_violations: drop}", 3, 12, "unknown policy 'on_violations'"),
@@ -236,6 +240,16 @@ def test_a_long_chain_of_types_is_refused_whichever_comes_first() -> None:
     assert "deeper than 64" in wrong(f"{HEAD}types:\n  t0: string\n{text}").message
     text = "".join(f"  t{index}: {{items: {{$ref: t{index + 1}}}}}\n" for index in range(5000))
     assert "deeper than 64" in wrong(f"{HEAD}types:\n{text}  t5000: string\n").message
+    text = "".join(f"  t{index}: t{index + 1}\n" for index in range(5000))
+    assert "more than 64 levels" in wrong(f"{HEAD}types:\n{text}  t5000: string\n").message
+
+
+def test_the_largest_count_compiles() -> None:
+    sizes = "minLength: 9007199254740992, maxItems: 9007199254740992, minProperties: 1e15"
+    kinds = ("string", "array", "object")
+    named = "".join(f"{kind}: {{type: {kind}, items: string, {sizes}}}, " for kind in kinds)
+    plan = Plan.parse(f"{HEAD}events: {{E: {{properties: {{{named}}}}}}}")
+    assert plan.compile().check("track", "E", b"{}").decision == "accept"
 
 
 @settings(max_examples=200, deadline=None)

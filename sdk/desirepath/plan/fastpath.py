@@ -243,7 +243,9 @@ def _type(schema: Mapping[str, Any], sample: Any = None) -> _Type:
         return (_literal(schema) if keys <= _LITERALS else None) or _fallback(schema)
     if isinstance(kind, list):
         if len(kind) == 2 and "null" in kind:
-            return _or_null(_type({**schema, "type": kind[kind[0] == "null"]}, sample))
+            other = kind[kind[0] == "null"]
+            if keys <= _BUILDERS[other][1]:  # none of which says anything about null
+                return _or_null(_type({**schema, "type": other}, sample))
         return _fallback(schema)
     if kind not in _BUILDERS:
         return _fallback(schema)

@@ -70,6 +70,9 @@ MAX_SCHEMA_NODES: Final = 5_000
 MAX_NAME: Final = 200
 """How many characters a name may have."""
 
+MAX_COUNT: Final = 2**53
+"""The largest length or number of items that a plan may name."""
+
 _DEPENDENT: Final = frozenset(
     ("properties", "additionalProperties", "items", "prefixItems", "if", "then", "else")
 )
@@ -211,6 +214,8 @@ class Types:
         if name in self._open:
             chain = " -> ".join([*self._open[self._open.index(name) :], name])
             fail(place, f"the type {name!r} contains itself ({chain})")
+        if len(self._open) > MAX_DEPTH:
+            fail(place, f"types that refer to each other more than {MAX_DEPTH} levels deep")
         self.uses[name] += 1
         return self._resolve(name)
 
@@ -351,6 +356,8 @@ def _count(types: Types, node: Node) -> Any:
     number = _number(types, node)
     if number < 0 or number != int(number):
         fail(node.place, "expected a whole number that is not negative")
+    if number > MAX_COUNT:
+        fail(node.place, "expected a whole number of at most 2^53")
     return int(number)
 
 

@@ -214,7 +214,11 @@ def _number(text: str, place: Place) -> Any:
         return value
     if _FLOAT.fullmatch(text):
         number = float(text)
-        if Decimal(repr(number)) != Decimal(text):
+        try:
+            is_exact = Decimal(repr(number)) == Decimal(text)
+        except ArithmeticError:  # an exponent beyond what even a decimal can hold
+            is_exact = False
+        if not is_exact:
             fail(place, f"{text[:60]} has more digits than a double can hold")
         return number
     if _SEXAGESIMAL.fullmatch(text):

@@ -171,7 +171,10 @@ def _real(text: str) -> float | Decimal:
     if len(text) > MAX_NUMBER_LENGTH:
         raise _Unfit
     value = float(text)
-    exact = Decimal(text)
+    try:
+        exact = Decimal(text)
+    except ArithmeticError:  # an exponent beyond what even a decimal can hold
+        raise _Unfit from None
     if not math.isfinite(value) or (value == 0 and exact):
         raise _Unfit
     return value if exact == Decimal(repr(value)) else exact
