@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from desirepath.event import KINDS, PAGE_EVENT, SCREEN_EVENT, Kind, new_message_id
-from desirepath.plan import Violation
+from desirepath.plan import Verdict, Violation
 from desirepath.plan.wire import MAX_DEPTH, scan
 from desirepath_collector.enrich import Enricher
 from desirepath_collector.envelope import EMPTY, Batch, Wire, to_ms
@@ -75,6 +75,7 @@ class _Context(NamedTuple):
     session_id: str
     checker: Checker | None
     traits: bytes
+    has_traits: bool
     problems: tuple[Violation, ...]
 
 
@@ -212,6 +213,7 @@ class Admitter:
         if (
             context is None
             or context.problems
+            or context.has_traits
             or not 0 < len(message_id) <= MAX_ID_CHARS
             or len(event) > MAX_NAME_CHARS
             or len(user_id) > MAX_ID_CHARS
@@ -227,8 +229,8 @@ class Admitter:
         timestamp_ms = original_ms + sender.skew_ms
         if not (_MIN_MS <= original_ms <= _MAX_MS and _MIN_MS <= timestamp_ms <= _MAX_MS):
             return None
-        name, version, validator = context.checker or sender.checker
-        verdict = validator.check("track", event, payload or b"{}", context.raw)
+        checker = context.checker or sender.checker
+        verdict = checker.validator.check("track", event, payload or b"{}", context.raw)
         if verdict.decision != "accept":
             return QuarantineRow(
                 message_id,
@@ -239,17 +241,10 @@ class Admitter:
                 sender.received_ms,
                 sender.sent_ms,
                 sender.source.name,
-                name,
-                version,
-                verdict.violations,
-                self._kept(
-                    batch.raw(index),
-                    "track",
-                    message_id,
-                    verdict.payload,
-                    verdict.context,
-                    verdict.violations,
-                ),
+                checker.name,
+                checker.version,
+                tuple(checker.personal.masked(verdict.violations)),
+                self._kept(batch.raw(index), "track", message_id, verdict, checker),
             )
         return EventRow(
             message_id,
@@ -265,8 +260,8 @@ class Admitter:
             sender.sent_ms,
             sender.received_ms,
             sender.source.name,
-            name,
-            version,
+            checker.name,
+            checker.version,
             msgspec.Raw(verdict.payload),
             msgspec.Raw(verdict.context),
             verdict.violations,
@@ -345,8 +340,7 @@ class Admitter:
             timestamp_ms = original_ms
 
         checker = context.checker or sender.checker
-        checked_payload, checked_context = b"{}", b"{}"
-        decision = "quarantine"
+        verdict: Verdict | None = None
         if not _unsafe(problems):
             try:
                 verdict = checker.validator.check(
@@ -358,9 +352,10 @@ class Admitter:
             except _BROKEN as error:
                 problems.append(Violation("malformed", "", "valid JSON", str(error)))
             else:
-                decision = verdict.decision
-                checked_payload, checked_context = verdict.payload, verdict.context
-                if not problems and decision == "accept":
+                if context.has_traits:
+                    kept = checker.personal.context(verdict.context)
+                    verdict = msgspec.structs.replace(verdict, context=kept)
+                if not problems and verdict.decision == "accept":
                     return EventRow(
                         message_id,
                         kind,
@@ -377,8 +372,8 @@ class Admitter:
                         source.name,
                         checker.name,
                         checker.version,
-                        msgspec.Raw(checked_payload),
-                        msgspec.Raw(checked_context),
+                        msgspec.Raw(verdict.payload),
+                        msgspec.Raw(verdict.context),
                         verdict.violations,
                     )
                 problems.extend(verdict.violations)
@@ -393,10 +388,8 @@ class Admitter:
             source.name,
             checker.name,
             checker.version,
-            tuple(problems),
-            self._kept(
-                batch.raw(index), kind, message_id, checked_payload, checked_context, problems
-            ),
+            tuple(checker.personal.masked(problems)),
+            self._kept(batch.raw(index), kind, message_id, verdict, checker),
         )
 
     def _context(self, raw: bytes, sender: _Sender) -> _Context:
@@ -405,7 +398,7 @@ class Admitter:
             return found
         size = len(raw)
         kept = b"{}" if raw in (b"", b"null") else raw
-        session_id, checker, traits = "", None, b""
+        session_id, checker, traits, has_traits = "", None, b"", False
         problems: tuple[Violation, ...] = ()
         deep = scan(kept, max_depth=self._settings.max_depth)
         if deep is not None:
@@ -416,14 +409,15 @@ class Admitter:
                 fields = self._context_fields(kept)
             except _BROKEN:
                 # Not an object, or fields of another type: the validator says so.
-                pass
+                has_traits = True
             else:
                 if fields.session_id is not None:
                     session_id = str(fields.session_id)[:MAX_ID_CHARS]
                 if fields.plan is not None:
                     checker = self._named_plan(fields.plan)
                 traits = bytes(fields.traits)
-        context = _Context(kept, size, session_id, checker, traits, problems)
+                has_traits = traits not in (b"", b"null")
+        context = _Context(kept, size, session_id, checker, traits, has_traits, problems)
         if size <= _MAX_CACHED_CONTEXT_BYTES:
             if len(sender.contexts) >= _MAX_CACHED_CONTEXTS:
                 sender.contexts.clear()
@@ -486,31 +480,24 @@ class Admitter:
         return skew_ms if abs(skew_ms) >= self._settings.clock_skew_min_s * 1000 else 0
 
     def _kept(
-        self,
-        raw: bytes,
-        kind: str,
-        message_id: str,
-        payload: bytes,
-        context: bytes,
-        problems: Sequence[Violation],
+        self, raw: bytes, kind: str, message_id: str, verdict: Verdict | None, checker: Checker
     ) -> str:
         """The event as it came in, with what the plan calls personal already hashed or dropped."""
+        part = "traits" if kind in ("identify", "group") else "properties"
         try:
             fields = self._object(raw)
-        except _BROKEN:
-            # Not JSON: kept as text, so that somebody can look at it.
-            return self._encode_rows(raw.decode("utf-8", "replace")).decode()
-        if not _unsafe(problems):
-            part = "traits" if kind in ("identify", "group") else "properties"
-            fields[part] = msgspec.Raw(payload)
-            fields["context"] = msgspec.Raw(context)
-        fields["messageId"] = msgspec.Raw(self._encode_rows(message_id))
-        if kind:
-            fields["type"] = msgspec.Raw(self._encode_rows(kind))
-        try:
+            judged = () if verdict is None else (part, "context")
+            fields = checker.personal.envelope(fields, kind, judged)
+            if verdict is not None:
+                fields[part] = msgspec.Raw(verdict.payload)
+                fields["context"] = msgspec.Raw(verdict.context)
+            fields["messageId"] = msgspec.Raw(self._encode_rows(message_id))
+            if kind:
+                fields["type"] = msgspec.Raw(self._encode_rows(kind))
             return self._encode_rows(fields).decode()
         except _BROKEN:
-            return self._encode_rows(raw.decode("utf-8", "replace")).decode()
+            # Not JSON: kept as text, so that somebody can look at it.
+            return self._encode_rows(checker.personal.text(raw)).decode()
 
 
 _EVENT_OF: Final[dict[str, str]] = {

@@ -19,6 +19,7 @@ from desirepath.errors import DesirepathError, SettingsError
 from desirepath.event import Kind
 from desirepath.plan import Plan, Verdict, Violation
 from desirepath.plan.wire import decode, encode, show
+from desirepath_collector.personal import Personal
 from desirepath_collector.settings import Settings
 
 __all__ = ["Checker", "Checks", "Plans", "load_plan", "load_source_plans", "pii_key"]
@@ -37,6 +38,7 @@ class Checker(NamedTuple):
     name: str
     version: str
     validator: Checks
+    personal: Personal
 
 
 class _NoPlan:
@@ -63,7 +65,7 @@ class _NoPlan:
         )
 
 
-NO_PLAN: Final = Checker("", "", _NoPlan())
+NO_PLAN: Final = Checker("", "", _NoPlan(), Personal())
 
 
 class Plans:
@@ -89,7 +91,8 @@ class Plans:
 
     def compile(self, plan: Plan) -> Checker:
         """Make a plan ready to check with, without making it live."""
-        return Checker(plan.name, str(plan.version), plan.compile(pii_key=self._key))
+        validator = plan.compile(pii_key=self._key)
+        return Checker(plan.name, str(plan.version), validator, Personal(plan, self._key))
 
     def remember(self, plan: Plan) -> Checker:
         """Know a version that was published before."""
