@@ -83,6 +83,7 @@ class Collector:
         self._loader: Loader
         self._spool: Spool
         self._readers: dict[str, str] = {}
+        self._door: Door | None = None
         self._password = secrets.token_urlsafe(24)
         self._replaying = asyncio.Lock()
         self._exit = contextlib.AsyncExitStack()
@@ -195,8 +196,8 @@ class Collector:
 
     async def _open_clickhouse_door(self) -> Door:
         settings = self.settings
-        users = {**settings.effective_readers(), _READER: self._password}
-        door = await open_door(
+        users = _users(settings, self._password)
+        self._door = door = await open_door(
             self.store.warehouse, host=settings.host, port=settings.clickhouse_port, users=users
         )
         self._exit.push_async_callback(door.close)
@@ -219,6 +220,8 @@ class Collector:
         kept = {name: getattr(self.settings, name) for name in FIXED}
         self.settings = msgspec.structs.replace(settings, **kept)
         self._readers = _readers(self.settings, self._password)
+        if self._door is not None:
+            self._door.use(_users(self.settings, self._password))
         self.plans.assign(special)
         self.intake.use(self.settings)
         self.lane.settings = self.settings
@@ -291,8 +294,12 @@ def _port_message(host: str, port: int, option: str) -> Iterator[None]:
         raise DesirepathError(f"cannot listen on {host}:{port}: {error.strerror}") from None
 
 
+def _users(settings: Settings, password: str) -> dict[str, str]:
+    return {**settings.effective_readers(), _READER: password}
+
+
 def _readers(settings: Settings, password: str) -> dict[str, str]:
-    users = {**settings.effective_readers(), _READER: password}
+    users = _users(settings, password)
     return {f"Bearer {token}": name for name, token in users.items() if token}
 
 

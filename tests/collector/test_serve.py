@@ -88,6 +88,30 @@ def test_what_was_answered_just_before_the_stop_is_there(serve: Serve) -> None:
     assert ask(server, "SELECT count() FROM resolved_events") == "10"
 
 
+def test_a_revoked_reader_loses_the_clickhouse_port(serve: Serve, tmp_path: Path) -> None:
+    file = tmp_path / "desirepath.toml"
+    text = "[sources.web]\nwrite_key = 'dev'\n[readers]\n"
+    file.write_text(text + "old = 'o'\n")
+    server = serve("--settings", str(file))
+
+    def status(user: str, password: str) -> int:
+        query = f"{server.clickhouse}/?query=SELECT+1&user={user}&password={password}"
+        with urllib3.PoolManager(retries=False) as http:
+            return http.request("GET", query).status
+
+    assert (status("old", "o"), status("new", "n")) == (200, 403)
+    file.write_text(text + "new = 'n'\n")
+    os.kill(server.pid, signal.SIGHUP)
+    end_s = time.monotonic() + 10
+    while status("new", "n") != 200:
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+    assert status("old", "o") == 403
+    assert call("GET", server.url + "/v1/plan", Authorization="Bearer o")[0] == 401
+    # This machine's own commands stay in.
+    assert desirepath("sql", "SELECT 1", "--data", str(tmp_path / "data")).returncode == 0
+
+
 def test_publishing_a_plan(serve: Serve) -> None:
     server = serve()
     url = server.url + "/v1/plan"

@@ -103,6 +103,10 @@ class Door:
             ) from error
         self.port = self._runner.addresses[0][1]
 
+    def use(self, users: Mapping[str, str]) -> None:
+        """Let these users in from now on, and nobody else; what runs already may end."""
+        self._users = dict(users)
+
     async def close(self) -> None:
         """Stop listening, let running queries end, let go of the engine."""
         if self._runner is not None:
