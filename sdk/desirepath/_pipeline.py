@@ -47,6 +47,7 @@ class Pipeline:
         self.folder = folder
         self.queue = Queue(
             folder,
+            endpoint=settings.endpoint,
             max_bytes=settings.max_queue_bytes,
             memory_bytes=settings.max_memory_bytes,
             on_trouble=self._trouble,

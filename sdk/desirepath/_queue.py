@@ -4,6 +4,10 @@ A destination (collector and write key) has one folder; in it each process has a
 so that processes share nothing. The log of a dead process is adopted by whoever looks next. What
 `put` took is delivered at least once, or stays on disk; only what is in memory dies with the
 process.
+
+A key names a source, so nobody sends what waits under another key, but for one case: where the
+collector has refused the key (a file `refused` in the folder tells) and no living process uses it,
+the events are nobody's any more, and whoever sends to the same collector adopts them.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ __all__ = ["Mark", "Queue", "Take", "destination_folder"]
 
 _DISK_RETRY_S: Final = 1.0
 _OPEN_ATTEMPTS: Final = 3
+_REFUSED: Final = "refused"
 
 
 class Take(msgspec.Struct, frozen=True):
@@ -79,6 +84,8 @@ class Queue:
     ----------
     folder
         The destination's folder; None keeps everything in memory.
+    endpoint
+        The collector's URL.
     max_bytes
         The bound on disk.
     memory_bytes
@@ -93,12 +100,14 @@ class Queue:
         self,
         folder: Path | None,
         *,
+        endpoint: str,
         max_bytes: int,
         memory_bytes: int,
         on_trouble: Callable[[str], None],
         on_lost: Callable[[str, int, str], None],
     ) -> None:
         self._folder = folder
+        self._endpoint = endpoint
         self._max_bytes = max_bytes
         self._memory_bytes = memory_bytes
         self._on_trouble = on_trouble
@@ -111,6 +120,7 @@ class Queue:
         self._log: Journal | None = None
         self._adopted: list[Journal] = []
         self._disk_again_s = 0.0
+        self._is_refused: bool | None = None
         self._memory: deque[bytes] = deque()
         self._in_memory_bytes = 0
         self._remembered = 0
@@ -285,23 +295,59 @@ class Queue:
         self._drop_empty()
         if self._folder is None:
             return 0
-        found = 0
-        try:
-            names = sorted(os.listdir(self._folder))
-        except OSError:
+        logs, _ = self._left_in(self._folder)
+        return self._take_over(logs)
+
+    def adopt_refused(self) -> int:
+        """Take over what waits under keys that the collector refuses and that nobody uses."""
+        if self._folder is None or self._is_refused:
             return 0
-        own = {log.folder.name for log in (*self._adopted, self._log) if log is not None}
+        found = 0
+        for folder in _refused_folders(self._folder, self._endpoint):
+            logs, in_use = self._left_in(folder)
+            if not in_use:
+                found += self._take_over(logs)
+                continue
+            for log in logs:
+                with contextlib.suppress(LogError):
+                    log.close()
+        return found
+
+    def note_refused(self, refused: bool) -> None:
+        """Leave word whether the collector refuses the key, for `adopt_refused` of others."""
+        if self._folder is None or self._is_refused is refused:
+            return
+        self._is_refused = refused
+        marker = self._folder / _REFUSED
+        with contextlib.suppress(OSError):
+            if refused:
+                marker.write_bytes(self._endpoint.encode())
+            else:
+                marker.unlink(missing_ok=True)
+
+    def _left_in(self, folder: Path) -> tuple[list[Journal], bool]:
+        """The logs of dead processes, now ours, and whether there are living ones."""
+        logs: list[Journal] = []
+        in_use = False
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError:
+            return [], False
+        own = {log.folder for log in (*self._adopted, self._log) if log is not None}
         for name in names:
-            folder = self._folder / name
-            if name in own or not _is_log(name):
+            if folder / name in own or not _is_log(name):
                 continue
             try:
-                log = Journal.open(folder, max_bytes=self._max_bytes)
+                logs.append(Journal.open(folder / name, max_bytes=self._max_bytes))
             except LogHeldError:
-                continue
+                in_use = True
             except LogError as error:
                 self._trouble(error)
-                continue
+        return logs, in_use
+
+    def _take_over(self, logs: list[Journal]) -> int:
+        found = 0
+        for log in logs:
             if log.pending_records:
                 self._adopted.append(log)
                 found += log.pending_records
@@ -384,6 +430,15 @@ class Queue:
                 log.remove()
             except LogError as error:
                 self._trouble(error)
+
+
+def _refused_folders(own: Path, endpoint: str) -> list[Path]:
+    """The folders of other keys that this collector has refused."""
+    try:
+        markers = [one for one in sorted(own.parent.glob(f"*/{_REFUSED}")) if one.parent != own]
+        return [one.parent for one in markers if one.read_bytes() == endpoint.encode()]
+    except OSError:
+        return []
 
 
 def _is_log(name: str) -> bool:

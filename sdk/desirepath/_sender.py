@@ -237,6 +237,7 @@ class Sender:
         ledger = self._ledger
         ledger.delivered += len(records)
         ledger.quarantined += len(answer.quarantined)
+        self._queue.note_refused(False)
         for one in answer.quarantined:
             for violation in one.violations:
                 code, pointer = str(violation.get("code")), str(violation.get("pointer"))
@@ -250,6 +251,8 @@ class Sender:
 
     def _failed(self, answer: Answer) -> None:
         self._ledger.retries += 1
+        if answer.status == 401:
+            self._queue.note_refused(True)
         self._ledger.say(
             ("delivery",),
             "warning",
@@ -289,6 +292,13 @@ class Sender:
         if now >= self._orphans_s:
             self._orphans_s = now + _ORPHANS_EVERY_S
             self._ledger.adopted += self._queue.adopt()
+            if homeless := self._queue.adopt_refused():
+                self._ledger.adopted += homeless
+                self._ledger.say(
+                    ("refused",),
+                    "warning",
+                    f"{homeless:,} events that wait under a refused write key go under this one",
+                )
             self._looked += 1
             self._tell()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import threading
 import time
@@ -200,6 +201,43 @@ def test_a_refusal_keeps_everything(make_tracker: Any, server: Capture, status: 
     assert not tracker.flush(timeout=0.5)
     stats = tracker.stats()
     assert (stats.queued, stats.lost) == (1, {})
+
+
+def test_what_waits_under_a_refused_key_goes_under_the_next(
+    make_tracker: Any, server: Capture, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not while a living process uses the key, and nothing of a key that was never refused."""
+
+    def fault(handler: Handler, events: list[dict[str, Any]]) -> bool:
+        login = base64.b64decode(handler.headers["Authorization"].split()[1])
+        if login != b"right:":
+            handler.answer(503 if login == b"other:" else 401, {})
+            return True
+        return False
+
+    server.fault = fault
+    other = make_tracker(write_key="other")
+    wrong = [make_tracker(write_key="wrong"), make_tracker(write_key="wrong")]
+    for tracker in (other, *wrong):
+        for n in range(50):
+            tracker.track("A", {"n": n}, user_id="u")
+        assert not tracker.flush(timeout=0.3)
+    other.close(timeout=0.0)
+    wrong[0].close(timeout=0.0)
+    still_wrong = make_tracker(write_key="wrong too")
+    still_wrong.track("A", user_id="u")
+    assert not still_wrong.flush(timeout=0.3)
+    assert still_wrong.stats().queued == 1, "a living process uses the key"
+    still_wrong.close(timeout=0.0)
+    right = make_tracker(write_key="right")
+    right.track("B", user_id="u")
+    balance(right, server, 2)
+    wrong[1].close(timeout=0.0)
+    balance(right, server, 102)
+    assert len([one for one in caplog.records if "a refused write key" in one.message]) == 1
+    server.fault = None
+    assert make_tracker(write_key="other").flush(timeout=10)
+    assert len(server.ids()) == 152
 
 
 def test_a_page_of_somebody_else_is_no_receipt(make_tracker: Any, server: Capture) -> None:
