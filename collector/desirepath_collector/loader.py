@@ -7,8 +7,9 @@ very same token, which ClickHouse then discards. While ClickHouse is away the ba
 with growing pauses; nothing is dropped and nothing piles up in memory. A batch that ClickHouse
 refuses for good is halved until the rows at fault stand alone; these go to quarantine.
 
-Repeats of a message id within the last `dedupe_window` events are dropped before the insert; the
-warehouse's views remove the others for ever.
+Repeats of a message id within the last `dedupe_window` events are dropped before the insert. Those
+of a message that has a time of its own the warehouse's views remove for ever; for the others, the
+warehouse looks up at its first insert what came before this process.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from desirepath_collector import loader as loading
 from desirepath_collector.loader import Loader
 from desirepath_collector.settings import Settings
 from desirepath_collector.telemetry import Telemetry
-from desirepath_collector.warehouse import EventRow, QuarantineRow
+from desirepath_collector.warehouse import EventRow, QuarantineRow, Sql, Warehouse
 
 EMPTY = msgspec.Raw(b"{}")
 
@@ -341,6 +341,26 @@ def test_the_window_stays_fast_and_small() -> None:
     assert not window.repeats(event("0-0"), set())
     assert not window.repeats(quarantined("999-0"), set())
     assert len(window._young) + len(window._old) <= 2400
+
+
+def test_a_restart_does_not_forget_what_came(
+    rig: Rig, engine: str, database: str, warehouse: Warehouse
+) -> None:
+    """The same message without a timestamp before and after a restart is one event."""
+    now = time.time_ns() // 1_000_000
+    for life, at in enumerate((now - 5000, now)):
+        with Warehouse.open(engine, database=database) as store:
+            rig.store = store  # type: ignore[assignment]
+            row = msgspec.structs.replace(
+                event("again"), timestamp=at, original_timestamp=at, sent_at=at, received_at=at
+            )
+            rig.put(row, msgspec.structs.replace(row, message_id=f"new{life}"))
+            loader = rig.start()
+            rig.drained()
+            assert loader.stop(5)
+        rig.reopen()
+    found = warehouse.query(Sql("SELECT message_id FROM resolved_events ORDER BY message_id"))
+    assert found.column(0).to_pylist() == ["again", "new0", "new1"]
 
 
 def test_two_spools_and_a_random_store_agree_with_the_oracle(rig: Rig) -> None:

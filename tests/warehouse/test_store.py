@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -10,7 +11,16 @@ from tests.warehouse.rows import T0, alias, event, identify
 
 from desirepath.errors import WarehouseError
 from desirepath.plan.violations import Violation
-from desirepath_collector.warehouse import EventRow, QuarantineRow, Sql, Warehouse, connect
+from desirepath_collector.warehouse import (
+    EventRow,
+    QuarantineRow,
+    Sql,
+    Warehouse,
+    connect,
+    repeats,
+)
+from desirepath_collector.warehouse.engine import Handles, over_http
+from desirepath_collector.warehouse.repeats import Repeats
 
 
 def test_an_event_comes_back_as_it_went_in(warehouse: Warehouse, ask: Callable[..., list]) -> None:
@@ -60,6 +70,59 @@ def test_a_retry_with_another_clock_correction_is_one_event(
     warehouse.insert_events([first], "a")
     warehouse.insert_events([event("m2", user_id="u"), again], "b")
     assert ask("SELECT count() FROM resolved_events WHERE message_id = 'm1'") == [(1,)]
+
+
+def test_a_retry_without_a_time_of_its_own_after_a_restart(
+    engine: str, warehouse: Warehouse, ask: Callable[..., list]
+) -> None:
+    now = time.time_ns() // 1_000_000
+
+    def timeless(message_id: str, at: int) -> EventRow:
+        return event(message_id, at=at, user_id="u", received_at=at)
+
+    batch = [timeless("m1", now - 2000), timeless("m2", now - 2000)]
+    warehouse.insert_events(batch, "a")
+    with Warehouse.open(engine, database=warehouse.database) as restarted:
+        # The batch of a killed collector is repeated whole, whatever became of its token.
+        restarted.insert_events(batch, "b")
+        retry = [timeless("m1", now), event("m2", at=now, user_id="u"), timeless("m3", now)]
+        restarted.insert_events(retry, "c")
+    assert ask("SELECT count() FROM events") == [(6,)]
+    # Another timestamp that the client gave is another event.
+    assert ask("SELECT message_id, count() AS n FROM resolved_events GROUP BY 1 ORDER BY 1") == [
+        ("m1", 1), ("m2", 2), ("m3", 1)
+    ]  # fmt: skip
+
+
+def test_the_repeats_before_the_start_are_forgotten_in_time(
+    engine: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time_ns() // 1_000_000
+    rows = [event(f"m{i}", at=now - 9000 + i, received_at=now - 9000 + i) for i in range(5)]
+    old = now - (repeats.DAYS + 2) * 86_400_000
+    warehouse.insert_events([*rows, event("old", at=old, received_at=old)], "1")
+    assert Repeats(warehouse._handles)._recent().keys() == {f"m{i}" for i in range(5)}
+    monkeypatch.setattr(repeats, "REMEMBERED", 2)
+    found = Repeats(warehouse._handles)
+    assert found.fresh([event("m3", at=now, received_at=now)]) == []
+    assert found._arrived is not None
+    assert found._arrived.keys() == {"m4", "m3"}
+    assert len(found.fresh([event(f"n{i}") for i in range(3)])) == 3
+    assert found._arrived == {}
+
+
+def test_repeats_that_cannot_be_looked_up(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = Handles(over_http("http://127.0.0.1:1", "x", read_only=False))
+    waiting = Repeats(away)
+    for _ in range(repeats._TRIES + 1):
+        with pytest.raises(WarehouseError) as caught:
+            waiting.fresh([event("m")])
+        assert caught.value.retryable
+    monkeypatch.setattr(repeats, "_RECENT", "SELECT {since:UInt32} + {most:UInt32} + throwIf(1)")
+    assert len(Repeats(warehouse._handles).fresh([event("m")])) == 1
+    assert "cannot be told" in caplog.text
 
 
 def test_events_before_identify_belong_to_the_person(

@@ -34,6 +34,7 @@ from desirepath_collector.warehouse.engine import (
 from desirepath_collector.warehouse.erasure import Receipt, Tombstones, erase, export
 from desirepath_collector.warehouse.folder import WAREHOUSE_NAME, FolderLock, read_server_file
 from desirepath_collector.warehouse.people import People
+from desirepath_collector.warehouse.repeats import Repeats
 from desirepath_collector.warehouse.retention import retention
 from desirepath_collector.warehouse.rows import EventRow, QuarantineRow
 from desirepath_collector.warehouse.schema import migrate
@@ -95,6 +96,7 @@ class Warehouse:
         self._writing = threading.Lock()
         self._people = People(handles)
         self._tombstones = Tombstones(handles)
+        self._repeats = Repeats(handles)
 
     @classmethod
     def open(
@@ -188,9 +190,10 @@ class Warehouse:
         """Insert `rows`, once for each `token`, and attribute the people they introduce.
 
         The caller freezes a batch before the first attempt and repeats it whole: the same token
-        always goes with the same rows. Rows of people who were erased are dropped.
+        always goes with the same rows. Rows of people who were erased are dropped, and repeats
+        of messages without a time of their own from before this warehouse was opened.
         """
-        rows = self._tombstones.living(rows)
+        rows = self._repeats.fresh(self._tombstones.living(rows))
         if not rows:
             return
         self._insert("events", encode.EVENT_COLUMNS, rows, encode.events, token)
