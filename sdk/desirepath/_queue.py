@@ -31,6 +31,7 @@ __all__ = ["Mark", "Queue", "Take", "destination_folder"]
 
 _DISK_RETRY_S: Final = 1.0
 _OPEN_ATTEMPTS: Final = 3
+_PURGE_BYTES: Final = 1 << 20
 _REFUSED: Final = "refused"
 
 
@@ -265,20 +266,27 @@ class Queue:
         """Take out everything that is refused now; how many records that were.
 
         By the thread that reads. The rest is appended again behind, so the order among events
-        that wait may change; their times do not.
+        that wait may change; their times do not. Where there is no room for that, the rest stays as
+        it is: the sender looks at each event once more.
         """
         purged = 0
         mark = self.mark()
         while not (self.passed(mark) and self.adopted_passed(mark)):
-            take = self.peek(1000, 1 << 20)
-            if not take.records:
-                break
+            take = self.peek(1000, _PURGE_BYTES)
+            dealt = 0
             for record in take.records:
                 if refused(record):
                     purged += 1
-                elif self.put(record):
+                else:
+                    kept = self.put(record)
+                    # Counted once more by `put`, kept or not.
                     self._again += 1
-            self.done(take)
+                    if not kept:
+                        break
+                dealt += 1
+            if not dealt:
+                break
+            self.done(take if dealt == len(take.records) else _beginning(take, dealt))
         self._drop_empty()
         return purged
 
@@ -430,6 +438,14 @@ class Queue:
                 log.remove()
             except LogError as error:
                 self._trouble(error)
+
+
+def _beginning(take: Take, records: int) -> Take:
+    """The first records of a take."""
+    if take.log is None:
+        return Take(take.records[:records])
+    batch = take.log.read(records, _PURGE_BYTES)
+    return Take(batch.records, take.log, batch.end)
 
 
 def _refused_folders(own: Path, endpoint: str) -> list[Path]:

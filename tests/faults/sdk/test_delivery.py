@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from capturing import Capture, Handler, collector, wait_until
 
+from desirepath._queue import Queue
+
 
 def balance(tracker: Any, server: Capture, tracked: int) -> None:
     """Everything arrived, and the books say so."""
@@ -238,6 +240,32 @@ def test_what_waits_under_a_refused_key_goes_under_the_next(
     server.fault = None
     assert make_tracker(write_key="other").flush(timeout=10)
     assert len(server.ids()) == 152
+
+
+def test_a_purge_without_room_loses_nothing(tmp_path: Path) -> None:
+    """Disk and memory are full: what may stay is not taken out before it is put again."""
+    queue = Queue(
+        tmp_path / "queue",
+        endpoint="http://here",
+        max_bytes=2_000,
+        memory_bytes=1_000,
+        on_trouble=lambda text: None,
+        on_lost=lambda reason, records, why: None,
+    )
+    records = [b"%s %04d %s" % (b"ad" if n % 5 == 3 else b"ok", n, b"x" * 80) for n in range(60)]
+    kept = [record for record in records if queue.put(record)]
+    assert 20 < len(kept) < 50
+    assert queue.memory_records > 5
+    purged = queue.purge(lambda record: record.startswith(b"ad"))
+    left: list[bytes] = []
+    while (take := queue.peek(7, 1 << 20)).records:
+        left += take.records
+        queue.done(take)
+    wanted = sorted(record for record in kept if record.startswith(b"ok"))
+    assert sorted(record for record in left if record.startswith(b"ok")) == wanted
+    assert len(left) + purged == len(kept)
+    assert queue.taken == len(records), "with those that were refused for want of room"
+    queue.close()
 
 
 def test_a_page_of_somebody_else_is_no_receipt(make_tracker: Any, server: Capture) -> None:
