@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from desirepath._imports import load_logging
+
 if TYPE_CHECKING:
     from desirepath.plan.violations import Violation
 
@@ -139,7 +141,6 @@ class Ledger:
 def log(level: Level, text: str, *, trace: bool = False) -> None:
     """One line in the app's log `desirepath`."""
     # Here, because most apps never get one and importing it takes 7 ms.
-    import logging
-
+    logging = load_logging()
     number = logging.ERROR if level == "error" else logging.WARNING
     logging.getLogger("desirepath").log(number, "desirepath: %s", text, exc_info=trace)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from desirepath import _ids
+from desirepath._imports import load_urllib3
 from desirepath.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -148,8 +149,7 @@ class Transport:
 
     def post(self, records: Sequence[bytes]) -> Answer:
         """Send `records`, each one message's JSON; never raises for what the network does."""
-        import urllib3
-
+        urllib3 = load_urllib3()
         body = b'{"batch":[' + b",".join(records)
         if self._sent_at:
             body += b'],"sentAt":"' + _ids.timestamp().encode() + b'"}'
