@@ -5,6 +5,7 @@ Every message is answered before `Replay.send` ends, or an exception says why no
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -82,8 +83,8 @@ class Replay:
                     waiting.popleft().result()
                     yield self._read(0)
             except BaseException:
+                courier.stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
-                courier.stopped = True
                 raise
             finally:
                 courier.close()
@@ -142,7 +143,7 @@ class _Courier:
         self._outcome = outcome
         self._pace = Pace(_BATCH_EVENTS)
         self._reached = False
-        self.stopped = False
+        self.stopped = threading.Event()
 
     def close(self) -> None:
         """End the connection."""
@@ -151,7 +152,7 @@ class _Courier:
     def deliver(self, messages: list[tuple[int, bytes]]) -> None:
         """Send until each message is answered."""
         failing_since_s = time.monotonic()
-        while messages and not self.stopped:
+        while messages and not self.stopped.is_set():
             part = messages[: self._pace.limit]
             answer = self._transport.post([record for _, record in part])
             step = self._pace.after(answer, len(part))
@@ -195,4 +196,5 @@ class _Courier:
             )
         if failing_s > _GIVE_UP_S:
             raise DeliveryError(f"{self._endpoint} fails for {failing_s:.0f} s ({answer.reason})")
-        time.sleep(self._pace.delay_s)
+        # Until it is stopped: a Retry-After may be minutes, and Ctrl-C waits for this thread.
+        self.stopped.wait(self._pace.delay_s)

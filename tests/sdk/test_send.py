@@ -7,6 +7,10 @@ import io
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +18,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from capturing import Capture, Handler
+from capturing import Capture, Handler, wait_until
 
 from desirepath._shape import parse_time
 from desirepath.cli import main
@@ -299,13 +303,28 @@ def test_refused_events_are_reported_and_delivery_is_retried(send: Any, server: 
     assert len(server.ids()) == 39
 
 
+def test_ctrl_c_does_not_wait_for_retry_after(server: Capture, tmp_path: Path) -> None:
+    server.fault = lambda handler, events: handler.answer(429, {}, Retry_After="300") or True
+    path = tmp_path / "events.csv"
+    path.write_text("user_id,event\nu,A\n")
+    command = [sys.executable, "-m", "desirepath", "send", str(path), "--endpoint", server.url]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_until(lambda: server.requests == 1)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=10)
+        finally:
+            process.kill()
+    assert process.returncode != 0
+    assert server.requests == 1
+
+
 @pytest.mark.parametrize("rich", [True, False])
 def test_progress_is_shown_on_a_terminal(
     send: Any, monkeypatch: pytest.MonkeyPatch, rich: bool
 ) -> None:
     """With rich or without it; the result is the same."""
-    import sys
-
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     if not rich:
         monkeypatch.setitem(sys.modules, "rich.progress", None)
