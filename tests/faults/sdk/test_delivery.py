@@ -26,7 +26,11 @@ def balance(tracker: Any, server: Capture, tracked: int) -> None:
 def test_the_server_is_away_and_comes_back(
     make_tracker: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Down for 1.5 s while 2,000 events are tracked (by hand: 5 s and 20,000)."""
+    """Down for 1.5 s, 2,000 events.
+
+    Run once by hand with 20,000 at 2,000 a second, the first 5 s without a server: all of them
+    delivered, none twice, none lost.
+    """
     with collector() as first:
         port = first.port
     from desirepath import Tracker
