@@ -183,7 +183,7 @@ class Collector:
         self.url = _url(settings.host, server.sockets[0].getsockname()[1])
         if self.store.embedded:
             door = await self._open_clickhouse_door()
-            self.clickhouse_url = _url(settings.host, door.port)
+            self.clickhouse_url = _url(settings.clickhouse_host, door.port)
         clickhouse, user = self.clickhouse_url, _READER
         if not self.store.embedded:
             clickhouse, user, self._password = _taken_apart(settings.clickhouse)
@@ -198,7 +198,10 @@ class Collector:
         settings = self.settings
         users = _users(settings, self._password)
         self._door = door = await open_door(
-            self.store.warehouse, host=settings.host, port=settings.clickhouse_port, users=users
+            self.store.warehouse,
+            host=settings.clickhouse_host,
+            port=settings.clickhouse_port,
+            users=users,
         )
         self._exit.push_async_callback(door.close)
         return door

@@ -25,8 +25,9 @@ __all__ = ["FIXED", "Reloader"]
 log = logging.getLogger("desirepath.reload")
 
 FIXED: Final = (
-    "data", "clickhouse", "database", "host", "port", "clickhouse_port", "pii_key",
-    "spool_max_bytes", "load_max_rows", "load_interval_s", "retry_max_s", "dedupe_window", "log",
+    "data", "clickhouse", "database", "host", "port", "clickhouse_host", "clickhouse_port",
+    "pii_key", "spool_max_bytes", "load_max_rows", "load_interval_s", "retry_max_s",
+    "dedupe_window", "log",
 )  # fmt: skip
 """Settings that a reload does not change."""
 

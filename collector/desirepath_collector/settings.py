@@ -102,6 +102,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     database: Annotated[str, Meta(description="ClickHouse database.")] = "desirepath"
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port; 0 takes a free one.")] = 8000
+    clickhouse_host: Annotated[
+        str,
+        Meta(description="Address of the read-only ClickHouse protocol, apart from `host`."),
+    ] = "127.0.0.1"
     clickhouse_port: Annotated[
         int,
         Meta(
@@ -244,9 +248,10 @@ def _checked(settings: Settings) -> Settings:
     keys = [source.write_key for source in settings.sources.values()]
     if len(set(keys)) != len(keys):
         raise SettingsError("settings: two sources have the same write_key")
-    if not settings.configured and not is_loopback(settings.host):
+    public = [one for one in (settings.host, settings.clickhouse_host) if not is_loopback(one)]
+    if public and not settings.configured:
         raise SettingsError(
-            f"will not listen on {settings.host} with the development key `{DEV_KEY}`",
+            f"will not listen on {public[0]} with the development key `{DEV_KEY}`",
             hint="configure a source ([sources.NAME] write_key in desirepath.toml, or "
             "DESIREPATH_WRITE_KEYS=name=key), or listen on 127.0.0.1",
         )

@@ -125,6 +125,7 @@ def test_settings_come_in_order(tmp_path: Path) -> None:
         ("", {"DESIREPATH_MAX_BODY_BYTE": "1"}, "did you mean `max_body_bytes`"),
         ("", {"DESIREPATH_WRITE_KEYS": "a"}, "name=secret"),
         ("", {"DESIREPATH_HOST": "0.0.0.0"}, "development key"),
+        ("", {"DESIREPATH_CLICKHOUSE_HOST": "0.0.0.0"}, "development key"),
     ],
 )
 def test_mistakes_in_settings(

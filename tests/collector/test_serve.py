@@ -112,6 +112,20 @@ def test_a_revoked_reader_loses_the_clickhouse_port(serve: Serve, tmp_path: Path
     assert desirepath("sql", "SELECT 1", "--data", str(tmp_path / "data")).returncode == 0
 
 
+def test_the_clickhouse_port_does_not_follow_the_host(serve: Serve) -> None:
+    server = serve("--host", "127.0.0.2", DESIREPATH_READ_TOKENS="dev=dev")
+    assert server.url.startswith("http://127.0.0.2:")
+    assert server.clickhouse.startswith("http://127.0.0.1:")
+    assert ask(server, "SELECT 1") == "1"
+    port = int(server.clickhouse.rpartition(":")[2])
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", port), timeout=5)
+    server.stop()
+    server = serve("--clickhouse-host", "127.0.0.3")
+    assert server.clickhouse.startswith("http://127.0.0.3:")
+    assert ask(server, "SELECT 1") == "1"
+
+
 def test_publishing_a_plan(serve: Serve) -> None:
     server = serve()
     url = server.url + "/v1/plan"

@@ -32,6 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port (default 8000; 0 takes a free one)")
     parser.add_argument(
+        "--clickhouse-host",
+        metavar="HOST",
+        help="address of the read-only ClickHouse protocol (default 127.0.0.1)",
+    )
+    parser.add_argument(
         "--clickhouse-port",
         type=int,
         help="port of the read-only ClickHouse protocol (default 8123)",
@@ -49,7 +54,10 @@ def run(args: argparse.Namespace) -> int:
     from desirepath_collector.logs import configure_logs
     from desirepath_collector.settings import load_settings
 
-    names = ("data", "plan", "clickhouse", "database", "host", "port", "clickhouse_port")
+    names = (
+        "data", "plan", "clickhouse", "database", "host", "port", "clickhouse_host",
+        "clickhouse_port",
+    )  # fmt: skip
     arguments = {name: getattr(args, name) for name in names}
 
     def read() -> Settings:
