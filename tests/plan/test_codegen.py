@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from desirepath.plan import Plan
@@ -220,6 +220,7 @@ def test_ruff_leaves_it_alone(tmp_path: Path) -> None:
         )
 
 
+@example(["_", "_", "__"])
 @given(st.lists(st.text(max_size=12), max_size=20))
 def test_every_text_becomes_its_own_identifier(texts: list[str]) -> None:
     attributes, types = Names(), Names()

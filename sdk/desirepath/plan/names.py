@@ -50,6 +50,8 @@ class Names:
         name, number = wanted, 1
         while name in self._taken or not name.isidentifier():
             number += 1
-            name = f"{wanted}_{number}" if wanted.isidentifier() else f"name_{number}"
+            # A lone underscore takes no second one: see `attribute`.
+            stem = "" if wanted == "_" else wanted if wanted.isidentifier() else "name"
+            name = f"{stem}_{number}"
         self._taken.add(name)
         return name
