@@ -99,6 +99,103 @@ def test_the_collector_takes_what_the_sdk_has_treated(key: bytes | None) -> None
     assert again.payload == once.payload
 
 
+NESTED = """
+plan: t
+version: 1.0.0
+events:
+  E:
+    properties:
+      c:
+        type: object
+        properties: {email: {type: string, format: email, pii: hash}, n: {type: integer}}
+        additionalProperties: false
+      l: {type: array, items: {properties: {email: {maxLength: 20, pii: hash, required: true}}}}
+      o:
+        properties:
+          c: {properties: {email: {type: [string, 'null'], const: a@b.se, pii: hash}}}
+"""
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "c": st.fixed_dictionaries(
+                {"email": st.sampled_from(["a@b.se", "x", 1, None])},
+                optional={"n": st.sampled_from([1, "x"])},
+            ),
+            "l": st.lists(st.fixed_dictionaries({}, optional={"email": st.text(max_size=30)})),
+            "o": st.fixed_dictionaries(
+                {"c": st.fixed_dictionaries({"email": st.sampled_from(["a@b.se", "x", None])})}
+            ),
+        },
+    ),
+    st.sampled_from([KEY, None]),
+)
+def test_what_was_treated_once_is_judged_as_it_was(value: Any, key: bytes | None) -> None:
+    checker = Plan.parse(NESTED).compile(pii_key=key)
+    once = checker.check("track", "E", json.dumps(value).encode())
+    again = checker.check("track", "E", once.payload)
+    if once.decision == "accept":
+        assert again.decision == "accept"
+        assert json.loads(again.payload) == json.loads(once.payload)
+    assert b"a@b.se" not in once.payload
+
+
+def test_a_nested_hash_of_the_sdk_is_accepted_by_the_collector() -> None:
+    checker = Plan.parse(NESTED).compile(pii_key=KEY)
+    value = {"c": {"email": "a@b.se"}, "l": [{"email": "b"}], "o": {"c": {"email": "a@b.se"}}}
+    once = checker.check("track", "E", json.dumps(value).encode())
+    assert json.loads(once.payload)["c"] == {"email": digest("a@b.se")}
+    assert checker.check("track", "E", once.payload) == once
+
+
+@pytest.mark.parametrize("policy", ["reject", "accept"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"Email": SECRET},
+        {"e_mail": SECRET, "PHONE": SECRET},
+        {"user": {"email": SECRET, "n": 1}},
+        {"users": [[{"profile": {"E-Mail": SECRET}}]]},
+        {"street": SECRET},
+        {"City": [SECRET]},
+        {"score": {"email": SECRET}},
+        {"score": [{"city": SECRET}]},
+        {"$unfit": {"email": SECRET}},
+    ],
+)
+def test_what_is_personal_is_so_in_every_spelling_and_depth(policy: str, value: Any) -> None:
+    checker = validator(policy)
+    raw = json.dumps(value).encode()
+    for name in ("Signed Up", "Unplanned"):
+        assert SECRET not in str(checker.check("track", name, raw))
+    assert SECRET not in str(checker.check("page", "Home", raw, raw))
+    assert SECRET not in str(checker.check("alias", "", raw))
+    assert SECRET.encode() not in b"".join(checker._contexts)
+
+
+def test_the_names_of_things_in_a_context_are_nobodys() -> None:
+    plan = "plan: t\nversion: 1.0.0\ntraits: {name: {pii: hash}, id: {pii: drop}, ip: {pii: drop}}"
+    checker = Plan.parse(plan).compile()
+    context = {"app": {"name": "Shop", "version": "1"}, "device": {"id": "x", "ip": "::1"}}
+    context["traits"] = {"name": SECRET}
+    kept = checker.check("page", "Home", b"{}", json.dumps(context).encode()).context
+    assert json.loads(kept) == {
+        "app": {"name": "Shop", "version": "1"},
+        "device": {"id": "x"},
+        "traits": {"name": "[pii]"},
+    }
+
+
+def test_an_unreadable_payload_of_an_unplanned_event_is_not_shown_where_there_is_pii() -> None:
+    for raw in (b'["%s"]' % SECRET.encode(), b'{"phone": 467012345678901234567890}'):
+        shown = str(validator().check("track", "Unplanned", raw).violations)
+        assert SECRET not in shown
+        assert "4670" not in shown
+
+
 def test_without_a_key_values_are_redacted_and_that_can_be_seen() -> None:
     checker = validator(key=None)
     assert checker.needs_pii_key

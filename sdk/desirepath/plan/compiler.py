@@ -15,17 +15,15 @@ from desirepath.event import PAGE_EVENT, SCREEN_EVENT, Kind
 from desirepath.plan import pii
 from desirepath.plan.fastpath import FAILURES
 from desirepath.plan.model import Plan
-from desirepath.plan.rule import Rule, fold
+from desirepath.plan.rule import Rule
+from desirepath.plan.unplanned import CONTEXT_FIELDS, PAGE_FIELDS, Unplanned, fold
 from desirepath.plan.violations import Violation
-from desirepath.plan.wire import show
+from desirepath.plan.wire import decode, encode, show
 
 __all__ = ["Validator", "Verdict"]
 
 MAX_CONTEXTS: Final = 1024
 """How many distinct contexts are remembered: one app or server sends the same again and again."""
-
-PAGE_FIELDS: Final = ("category", "name", "path", "referrer", "search", "title", "url")
-"""The fields of every page call: of the page, whatever traits have the same name."""
 
 MAX_CONTEXT_BYTES: Final = 2048
 
@@ -60,6 +58,7 @@ class Validator:
         "_context",
         "_contexts",
         "_events",
+        "_is_personal",
         "_kinds",
         "_pii_key",
         "_spellings",
@@ -72,8 +71,8 @@ class Validator:
         self.plan = plan
         self._pii_key = pii_key
         defaults = plan.defaults
-        personal = _personal(plan)
-        on_pages = {name: one for name, one in personal.items() if name not in PAGE_FIELDS}
+        names = Unplanned.names_of(plan)
+        personal, on_pages = Unplanned(names), Unplanned(names, PAGE_FIELDS)
         make = partial(Rule, key=pii_key, personal=personal)
         by_default = partial(
             make, on_violation=defaults.on_violation, unplanned=defaults.unplanned_properties
@@ -99,8 +98,13 @@ class Validator:
         }
         self._unplanned = open_rule("/properties", unplanned=defaults.unplanned_events)
         self._context = by_default(
-            "/context", properties=plan.context, unplanned="accept", quiet=True
+            "/context",
+            properties=plan.context,
+            unplanned="accept",
+            quiet=True,
+            personal=Unplanned(names, CONTEXT_FIELDS),
         )
+        self._is_personal = bool(names) or self._context.is_personal
         self._contexts: dict[bytes, bytes] = {}
         self._spellings = {fold(name): name for name in plan.events}
 
@@ -160,20 +164,16 @@ class Validator:
                 kept_context, bad = self._context.judge(context, out)
                 rejected |= bad
             # Of a context with something personal in it nothing stays in memory.
-            is_kept = kept_context == context or not self._context.is_personal
-            if len(out) == before and is_kept and len(context) <= MAX_CONTEXT_BYTES:
+            if (
+                len(out) == before
+                and len(context) <= MAX_CONTEXT_BYTES
+                and (
+                    kept_context == context
+                    or not self._is_personal
+                    or kept_context == encode(decode(context).value)
+                )
+            ):
                 if len(self._contexts) >= MAX_CONTEXTS:
                     self._contexts.clear()
                 self._contexts[context] = kept_context
         return Verdict("quarantine" if rejected else "accept", tuple(out), kept, kept_context)
-
-
-def _personal(plan: Plan) -> dict[str, pii.Treatment]:
-    """What is personal anywhere is so where nobody planned it: the strictest of its treatments."""
-    found: dict[str, pii.Treatment] = {}
-    groups = [plan.traits, plan.groups, plan.context]
-    for properties in [*groups, *(event.properties for event in plan.events.values())]:
-        for name, prop in properties.items():
-            if prop.pii in ("hash", "drop") and (name not in found or prop.pii == "drop"):
-                found[name] = pii.Treatment(prop.pii)
-    return found

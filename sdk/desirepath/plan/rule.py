@@ -15,16 +15,15 @@ from msgspec import UNSET
 from desirepath.plan import pii
 from desirepath.plan.fastpath import FastPath
 from desirepath.plan.model import Policy, Property
+from desirepath.plan.unplanned import Unplanned, fold
 from desirepath.plan.violations import MAX_VIOLATIONS, Violation
 from desirepath.plan.walker import Check, compile_schema
 from desirepath.plan.wire import decode, encode, escape, show
 
-__all__ = ["UNFIT", "Rule", "fold"]
+__all__ = ["UNFIT", "Rule"]
 
 UNFIT: Final = "$unfit"
 """The key that marks a payload that could not be kept as it came; it never passes a check."""
-
-_SEPARATORS: Final = str.maketrans("", "", " _-.")
 
 
 class _Planned(msgspec.Struct, frozen=True):
@@ -48,7 +47,7 @@ class Rule(FastPath):
         Unplanned properties are no violation of their own: of the context, of an event that is
         unplanned itself, of calls that a plan says nothing about.
     personal
-        The treatment of names that the plan marks as personal anywhere, for unplanned ones.
+        What is personal by its name where it is unplanned.
     """
 
     __slots__ = (
@@ -70,7 +69,7 @@ class Rule(FastPath):
         *,
         on_violation: Policy,
         unplanned: Policy,
-        personal: Mapping[str, pii.Treatment],
+        personal: Unplanned,
         key: bytes | None,
         quiet: bool = False,
     ) -> None:
@@ -79,7 +78,11 @@ class Rule(FastPath):
         }
         treated = [name for name, treatment in treatments.items() if treatment is not None]
         is_open = quiet and unplanned != "drop"
-        as_it_is = frozenset((UNFIT, *personal, *treated)).isdisjoint
+        others = frozenset((UNFIT, *treated)).isdisjoint
+
+        def as_it_is(value: Mapping[str, Any]) -> bool:
+            return others(value) and not personal.has(value)
+
         super().__init__(properties, key, as_it_is if is_open else None)
         self._root = root
         self._on_violation = on_violation
@@ -105,15 +108,17 @@ class Rule(FastPath):
             return encode({UNFIT: unfit[0].code}), True
         if UNFIT in value:
             where = f"{self._root}/{UNFIT}"
-            unfit.append(Violation("unfit", where, "an event as it was sent", show(value[UNFIT])))
+            found = self._show(value[UNFIT])
+            unfit.append(Violation("unfit", where, "an event as it was sent", found))
         out.extend(unfit)
-        dropped: list[str] = []
-        rejected = self._check_planned(value, out, dropped)
+        wrong: list[str] = []
+        rejected = self._check_planned(value, out, wrong)
+        dropped = [*wrong] if self._on_violation == "drop" else []
         rejected |= self._check_unplanned(value, out, dropped)
         if len(out) > MAX_VIOLATIONS:
             out[MAX_VIOLATIONS:] = [Violation("more", self._root, f"{MAX_VIOLATIONS:,} at most")]
         if self.is_personal or self._personal:
-            self._treat(value)
+            self._treat(value, frozenset(wrong))
         if unfit:
             return encode({UNFIT: unfit[0].code, **value}), True
         if not rejected:
@@ -121,9 +126,7 @@ class Rule(FastPath):
                 value.pop(name, None)
         return encode(value), rejected
 
-    def _check_planned(
-        self, value: dict[str, Any], out: list[Violation], dropped: list[str]
-    ) -> bool:
+    def _check_planned(self, value: dict[str, Any], out: list[Violation], wrong: list[str]) -> bool:
         before = len(out)
         for name, planned in self._plan().items():
             found = len(out)
@@ -136,11 +139,9 @@ class Rule(FastPath):
                 continue
             planned.check(item, planned.pointer, out)
             if len(out) > found:
-                dropped.append(name)
-                if planned.treatment is not None:
+                wrong.append(name)
+                if planned.treatment is not None or self._personal.is_inside(item):
                     out[found:] = map(_masked, out[found:])
-        if self._on_violation != "drop":
-            dropped.clear()
         return len(out) > before and self._on_violation == "reject"
 
     def _check_unplanned(
@@ -156,22 +157,28 @@ class Rule(FastPath):
         for name in unplanned[: MAX_VIOLATIONS + 1]:
             known = self._names.get(fold(name))
             expected = f"a planned property, such as {known!r}" if known else "a planned property"
-            found = pii.REDACTED if name in self._personal else show(value[name])
+            is_personal = self._personal.is_in(name, value[name])
+            found = pii.REDACTED if is_personal else show(value[name])
             where = f"{self._root}/{escape(name)}"
             out.append(Violation("unplanned_property", where, expected, found))
         return bool(unplanned) and self._unplanned == "reject"
 
-    def _treat(self, value: dict[str, Any]) -> None:
+    def _treat(self, value: dict[str, Any], wrong: frozenset[str]) -> None:
         plan = self._plan()
         for name in [*value]:
             planned = plan.get(name)
-            treatment = self._personal.get(name) if planned is None else planned.treatment
-            if treatment is not None:
-                kept = treatment.apply(value[name], self._key)
-                if kept is UNSET:
-                    del value[name]
-                else:
-                    value[name] = kept
+            if planned is None:
+                kept = self._personal.treat(name, value[name], self._key)
+            elif planned.treatment is None:
+                kept = value[name]
+            else:
+                kept = planned.treatment.apply(value[name], self._key)
+            if kept is UNSET:
+                del value[name]
+                continue
+            value[name] = kept
+            if name in wrong:  # not what was planned, so the plan's own names do not tell it all
+                self._personal.treat_inside(kept, self._key)
 
     def _plan(self) -> Mapping[str, _Planned]:
         # Made when the first event fails: most events of most plans never do.
@@ -190,16 +197,12 @@ class Rule(FastPath):
 
     def _mark(self, one: Violation) -> Violation:
         # Where the number stood is not known, so it may have been personal.
-        found = self._show(None) if one.code == "number" and self.is_personal else one.found
+        is_hidden = one.code == "number" and (self.is_personal or self._personal)
+        found = pii.REDACTED if is_hidden else one.found
         return Violation(one.code, self._root + one.pointer, one.expected, found)
 
     def _show(self, value: Any) -> str:
-        return pii.REDACTED if self.is_personal else show(value)
-
-
-def fold(name: str) -> str:
-    """A name without case and separators, to tell what somebody meant."""
-    return name.lower().translate(_SEPARATORS)
+        return pii.REDACTED if self.is_personal or self._personal else show(value)
 
 
 def _masked(one: Violation) -> Violation:
