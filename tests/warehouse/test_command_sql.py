@@ -6,8 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -15,12 +19,14 @@ from desirepath.cli import main
 from desirepath_collector.clickhouse_http import Door
 from desirepath_collector.warehouse import (
     ServerFile,
-    Sql,
-    Warehouse,
+    folder,
+    read_server_file,
     remove_server_file,
     write_server_file,
 )
+from desirepath_collector.warehouse.folder import FolderLock
 
+PORT_1 = "http://127.0.0.1:1"
 STATEMENT = "SELECT 1 AS n, 'a,b' AS s, map('k', 2) AS m, toDateTime64('2026-01-02', 3, 'UTC') AS t"
 
 
@@ -67,6 +73,37 @@ def test_without_a_warehouse(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert "no warehouse at" in capfd.readouterr().err
 
 
+HOLDING = """
+import sys
+from desirepath_collector.warehouse import *
+f = sys.argv[1]
+w = Warehouse.open(f)
+print("open", flush=True)
+for line in sys.stdin:
+    exec(line)
+    print("done", flush=True)
+"""
+
+
+@contextmanager
+def holder(data: Path) -> Iterator[tuple[Callable[[str], None], subprocess.Popen[str]]]:
+    """A process that holds `folder` and runs the lines it is told; a way to tell it, and it."""
+    command = [sys.executable, "-c", HOLDING, str(data)]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin
+        assert stdout
+        assert stdout.readline() == "open\n"
+
+        def say(line: str) -> None:
+            stdin.write(line + "\n")
+            stdin.flush()
+            assert stdout.readline() == "done\n"
+
+        yield say, process
+        process.kill()
+
+
 def test_from_another_process(tmp_path: Path, door: Door, database: str) -> None:
     """With a server: through its port. Without: embedded, and only one process at a time."""
     command = [sys.executable, "-m", "desirepath", "sql", "--data", str(tmp_path)]
@@ -74,33 +111,64 @@ def test_from_another_process(tmp_path: Path, door: Door, database: str) -> None
     subprocess.run([sys.executable, "-c", making, str(tmp_path)], check=True, timeout=60)
     alone = subprocess.run([*command, "SELECT 1"], capture_output=True, text=True, timeout=60)
     assert (alone.stdout, alone.stderr) == ('"1"\n1\n', "")
-    holding = making.replace("Warehouse.open", "w=Warehouse.open") + ";print(1,flush=True);input()"
-    with subprocess.Popen(
-        [sys.executable, "-c", holding, str(tmp_path)], stdin=-1, stdout=-1, text=True
-    ) as holder:
-        assert holder.stdout
-        assert holder.stdin
-        holder.stdout.readline()
+    with holder(tmp_path) as (say, _):
         held = subprocess.run([*command, "SELECT 1"], capture_output=True, text=True, timeout=60)
         assert held.returncode == 1
         assert held.stderr.startswith(f"desirepath: the data folder {tmp_path} is held by process")
         assert len(held.stderr.splitlines()) == 2
         url = f"http://127.0.0.1:{door.port}/{database}"
-        write_server_file(tmp_path, ServerFile(os.getpid(), "http://x", url, "reader", "se cret"))
+        say(f"write_server_file(f, ServerFile(1, 'http://x', {url!r}, 'reader', 'se cret'))")
         asked = [*command, "SELECT currentDatabase() AS n FROM migrations LIMIT 1"]
         through = subprocess.run(asked, capture_output=True, text=True, timeout=60)
-        remove_server_file(tmp_path)
-        holder.stdin.write("\n")
     assert (through.stdout, through.stderr) == (f'"n"\n"{database}"\n', "")
 
 
-def test_a_stale_server_file_is_ignored(warehouse: Warehouse, tmp_path: Path) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    write_server_file(tmp_path, ServerFile(gone.pid, "http://x", "http://127.0.0.1:1", "a", "b"))
-    from desirepath_collector.warehouse import read_server_file
+def test_a_stale_server_file_is_ignored(tmp_path: Path) -> None:
+    """Whether a server lives is told by the lock: its pid may be somebody else's by now."""
+    server = ServerFile(os.getpid(), "http://x", PORT_1, "a", "b")
+    with holder(tmp_path) as (say, process):
+        say(f"write_server_file(f, ServerFile({os.getpid()}, 'http://x', {PORT_1!r}, 'a', 'b'))")
+        assert read_server_file(tmp_path) == server
+        process.kill()
+        process.wait()
+        assert (tmp_path / "server.json").exists()
+        assert read_server_file(tmp_path) is None
+    command = [sys.executable, "-m", "desirepath", "sql", "--data", str(tmp_path), "SELECT 1"]
+    asked = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (asked.stdout, asked.stderr) == ('"1"\n1\n', "")
+    assert not (tmp_path / "server.json").exists()
 
+
+def test_a_server_file_counts_as_long_as_its_server(tmp_path: Path) -> None:
+    """Also where ClickHouse is elsewhere and nothing else holds the folder."""
+    server = ServerFile(os.getpid(), "http://x", PORT_1, "a", "b")
+    for _ in range(2):
+        write_server_file(tmp_path, server)
+        write_server_file(tmp_path, server)
+        assert read_server_file(tmp_path) == server
+        assert not FolderLock.held_here(tmp_path)
+        remove_server_file(tmp_path)
+        assert not folder._is_locked(tmp_path)
     assert read_server_file(tmp_path) is None
     (tmp_path / "server.json").write_text("{broken")
     assert read_server_file(tmp_path) is None
-    assert warehouse.query(Sql("SELECT 1 AS a")).num_rows == 1
+
+
+def test_looking_never_keeps_anybody_out(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    (tmp_path / "server.json").write_bytes(msgspec.json.encode(ServerFile(1, "", PORT_1, "", "")))
+    content, over = (tmp_path / "server.json").read_bytes(), threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            (tmp_path / "server.json").write_bytes(content)
+            read_server_file(tmp_path)
+
+    lookers = [threading.Thread(target=look) for _ in range(3)]
+    for thread in lookers:
+        thread.start()
+    for _ in range(200):
+        FolderLock(tmp_path).release()
+    over.set()
+    for thread in lookers:
+        thread.join()

@@ -3,7 +3,8 @@
 chDB allows one process a folder, and complains on stderr when a second one tries. So whoever opens
 the engine first takes an flock on `data/lock`; within a process it is shared and counted. A server
 leaves `data/server.json` (mode 0600) behind while it runs, with the ports and the token through
-which other processes read; a file whose process is gone is stale and ignored.
+which other processes read, and holds the lock as long, also where its ClickHouse is elsewhere. A
+file in a folder whose lock is free is stale and ignored: a pid would not tell, others get it again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import fcntl
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +32,10 @@ __all__ = [
 LOCK_NAME: Final = "lock"
 SERVER_NAME: Final = "server.json"
 WAREHOUSE_NAME: Final = "warehouse"
+
+_GLANCE_S: Final = 0.2
+_PAUSE_S: Final = 0.02
+"""Others hold the lock for an instant to see whether it is free."""
 
 
 class ServerFile(msgspec.Struct, frozen=True):
@@ -59,8 +65,18 @@ class ServerFile(msgspec.Struct, frozen=True):
 
 
 def write_server_file(folder: str | os.PathLike[str], content: ServerFile) -> None:
-    """Tell other processes how to reach this server; readable by the same user only."""
+    """Tell other processes how to reach this server; readable by the same user only.
+
+    Raises
+    ------
+    WarehouseHeldError
+        If another living process holds the folder.
+    """
     path = Path(folder) / SERVER_NAME
+    with _telling_guard:
+        key = str(path.parent.resolve())
+        if key not in _telling:
+            _telling[key] = FolderLock(path.parent)
     draft = path.with_suffix(".tmp")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -70,20 +86,21 @@ def write_server_file(folder: str | os.PathLike[str], content: ServerFile) -> No
 
 
 def read_server_file(folder: str | os.PathLike[str]) -> ServerFile | None:
-    """The server that holds `folder` now; None if there is none, or its process is gone."""
-    try:
-        content = msgspec.json.decode((Path(folder) / SERVER_NAME).read_bytes(), type=ServerFile)
-    except (OSError, msgspec.DecodeError):
-        return None
-    return content if _alive(content.pid) else None
+    """The server that holds `folder` now; None if there is none, or it is gone."""
+    content = _content(Path(folder))
+    return content if content is not None and _is_locked(Path(folder)) else None
 
 
 def remove_server_file(folder: str | os.PathLike[str]) -> None:
     """Take back what `write_server_file` told, if it was this process that told it."""
     path = Path(folder) / SERVER_NAME
-    content = read_server_file(folder)
+    content = _content(path.parent)
     if content is None or content.pid == os.getpid():
         path.unlink(missing_ok=True)
+    with _telling_guard:
+        lock = _telling.pop(str(path.parent.resolve()), None)
+    if lock is not None:
+        lock.release()
 
 
 class FolderLock:
@@ -95,16 +112,28 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         self._key = str(folder.resolve())
         self._released = False
+        deadline = time.monotonic() + _GLANCE_S
+        while not self._taken(folder, last=time.monotonic() >= deadline):
+            time.sleep(_PAUSE_S)
+
+    def _taken(self, folder: Path, *, last: bool) -> bool:
         with FolderLock._guard:
             held = FolderLock._held.get(self._key)
-            descriptor = held[0] if held else _lock(folder)
+            try:
+                descriptor = held[0] if held else _lock(folder)
+            except WarehouseHeldError:
+                if last:
+                    raise
+                return False
             FolderLock._held[self._key] = (descriptor, (held[1] if held else 0) + 1)
+        return True
 
     @staticmethod
     def held_here(folder: Path) -> bool:
-        """Whether this process holds the lock of `folder`."""
+        """Whether this process holds `folder` for more than a server's file."""
         with FolderLock._guard:
-            return str(folder.resolve()) in FolderLock._held
+            key = str(folder.resolve())
+            return FolderLock._held.get(key, (0, 0))[1] > (key in _telling)
 
     def release(self) -> None:
         """Give this share back; the last one frees the folder."""
@@ -138,6 +167,9 @@ def _lock(folder: Path) -> int:
             f"the data folder {folder} is held by {by}",
             hint="stop that process, or choose another folder with --data",
         ) from error
+    # Whoever wrote it is gone; from here on the lock would make it look alive.
+    with contextlib.suppress(OSError):
+        (folder / SERVER_NAME).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         # Only for the message above; a full disk must not keep the folder shut.
         os.ftruncate(descriptor, 0)
@@ -145,11 +177,29 @@ def _lock(folder: Path) -> int:
     return descriptor
 
 
-def _alive(pid: int) -> bool:
+def _content(folder: Path) -> ServerFile | None:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return msgspec.json.decode((folder / SERVER_NAME).read_bytes(), type=ServerFile)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _is_locked(folder: Path) -> bool:
+    """Whether a process, this one too, holds the lock."""
+    try:
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
         return False
-    except PermissionError:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    return True
+    finally:
+        # Gives back what was just got; who wants the folder in that instant tries again.
+        os.close(descriptor)
+    return False
+
+
+_telling_guard: Final = threading.Lock()
+_telling: Final[dict[str, FolderLock]] = {}
+"""The lock behind each server file of this process."""
