@@ -13,13 +13,14 @@ it would give every retry of a message another time.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from desirepath.event import KINDS, PAGE_EVENT, SCREEN_EVENT, Kind, new_message_id
-from desirepath.plan import Verdict, Violation
+from desirepath.plan import Plan, Verdict, Violation
 from desirepath.plan.wire import MAX_DEPTH, scan
 from desirepath_collector.enrich import Enricher
 from desirepath_collector.envelope import EMPTY, Batch, Wire, to_ms
@@ -138,6 +139,10 @@ class Admitter:
         # Beyond this depth the validator itself refuses.
         self._max_depth = settings.max_depth
         self._shallow = settings.max_depth < MAX_DEPTH
+
+    def plan_of(self, source: str) -> Plan | None:
+        """The plan that a source's events are judged by, unless they name another."""
+        return self._plans.of_source(source).personal.plan
 
     def admit(
         self, batch: Batch, source: Source, received_ms: int, kind: Kind | None = None
@@ -294,6 +299,9 @@ class Admitter:
         message_id = wire.message_id
         if message_id.__class__ is not str or not message_id:
             message_id = str(message_id) if message_id is not None else ""
+            if not message_id and index in batch.faults:
+                # The same one for each retry: a new one would make a new row of each.
+                message_id = hashlib.blake2b(batch.raw(index), digest_size=16).hexdigest()
             message_id = message_id or self._new_id()
         user_id = _id(wire.user_id, "/userId", problems)
         anonymous_id = _id(wire.anonymous_id, "/anonymousId", problems)

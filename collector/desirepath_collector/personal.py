@@ -28,7 +28,6 @@ _TEXTS: Final = frozenset(
     {"type", "messageId", "userId", "anonymousId", "previousId", "groupId", "event", "name"}
     | {"category", "timestamp", "originalTimestamp", "sentAt", "version", "channel"}
 )
-_NOT_SCALAR: Final = ("{", "[", '"')
 _OF_PAGES: Final = ("name", "category")
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -106,7 +105,7 @@ class Personal:
                 or bytes(raw).lstrip()[:1] in (b"{", b"[")
                 or (name in _OF_PAGES and name in self._names and kind not in ("page", "screen"))
             ):
-                kept[name] = msgspec.Raw(encode(REDACTED))
+                kept[name] = msgspec.Raw(encode(None if name in _OF_PAGES else REDACTED))
         return kept
 
     def text(self, raw: bytes) -> str:
@@ -119,7 +118,8 @@ class Personal:
             return violations
         return [
             Violation(one.code, one.pointer, one.expected, REDACTED)
-            if one.code == "type" and one.pointer.count("/") < 2 and one.found[:1] in _NOT_SCALAR
+            if one.pointer.count("/") < 2
+            and (one.found[:1] in ("{", "[") or (one.code == "type" and one.found[:1] == '"'))
             else one
             for one in violations
         ]

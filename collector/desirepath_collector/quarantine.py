@@ -15,9 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 
 from desirepath.errors import InputError
-from desirepath.plan import Violation
+from desirepath.event import PAGE_EVENT, SCREEN_EVENT
+from desirepath.plan import Plan, Violation
+from desirepath.plan.pii import REDACTED
+from desirepath.plan.wire import escape
 from desirepath_collector.admit import Admitter
 from desirepath_collector.envelope import decode_single, parse_time
 from desirepath_collector.settings import Source
@@ -27,6 +31,8 @@ __all__ = ["Repairs", "Replay", "Selection", "replay", "show", "summary"]
 
 _PAGE_ROWS: Final = 5_000
 _CASTS: Final = ("string", "number", "integer", "boolean")
+
+_ANNOTATIONS: Final = frozenset({"pii", "unit", "description", "title", "examples", "default"})
 
 _AUDIT_TABLE: Final = """
 CREATE TABLE IF NOT EXISTS quarantine_replays
@@ -65,7 +71,7 @@ _ONE: Final = "SELECT * FROM quarantine FINAL WHERE message_id = {id:String} LIM
 
 _PAGE: Final = (
     """
-SELECT message_id, event, source, received_at, sent_at, payload
+SELECT message_id, event, source, received_at, sent_at, payload, violations
 FROM quarantine FINAL
 WHERE """
     + _PENDING
@@ -139,7 +145,7 @@ class Repairs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         for name, kind in self.cast.items():
             holder, key = _place(call, part, name)
             if key in holder:
-                holder[key] = _cast(holder[key], kind)
+                holder[key] = _cast(holder[key], kind, _pointer(part, name))
         for name, value in self.default.items():
             holder, key = _place(call, part, name)
             if holder.get(key) is None:
@@ -162,6 +168,8 @@ class Replay(msgspec.Struct):
         Of these, still broken.
     reasons
         Why: code and pointer to a number of violations, the most frequent first.
+    examples
+        Of each of these reasons, the first found: what was expected, what was there, which event.
     """
 
     seen: int = 0
@@ -169,6 +177,7 @@ class Replay(msgspec.Struct):
     refused: int = 0
     dry_run: bool = False
     reasons: dict[str, int] = {}
+    examples: dict[str, str] = {}
 
 
 def summary(warehouse: Warehouse, limit: int = 50) -> list[dict[str, Any]]:
@@ -240,6 +249,7 @@ def replay(
         warehouse.command(Sql(_AUDIT_TABLE))
     done = Replay(dry_run=dry_run)
     reasons: dict[str, int] = {}
+    examples: dict[str, str] = {}
     for page in _pages(warehouse, selection):
         rows: list[EventRow] = []
         names: list[str] = []
@@ -254,11 +264,13 @@ def replay(
             for violation in violations:
                 key = f"{violation.code} {violation.pointer or '/'}"
                 reasons[key] = reasons.get(key, 0) + 1
+                examples.setdefault(key, _example(violation, kept["message_id"]))
         done.passed += len(rows)
         if rows and not dry_run:
             warehouse.insert_events(rows, _token(rows))
             _audit(warehouse, rows, names, repairs, by)
     done.reasons = dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+    done.examples = {key: examples[key] for key in done.reasons}
     return done
 
 
@@ -271,10 +283,12 @@ def _judged(
         call = None
     if not isinstance(call, dict):
         return None, [Violation("malformed", "", "a JSON object")]
+    hidden = _hidden(call, kept["violations"])
     try:
         repairs.apply(call)
     except _CannotRepair as error:
-        return None, [Violation("repair", "", str(error))]
+        return None, [Violation("repair", error.pointer, "", str(error))]
+    stay = _staying(call, hidden, repairs, admitter.plan_of(kept["source"]))
     # The plan it broke is no reason to break the live one.
     context = call.get("context")
     if isinstance(context, dict):
@@ -287,9 +301,77 @@ def _judged(
     source = Source(write_key="-", name=kept["source"])
     admitted = admitter.admit(batch, source, received_ms)
     row = admitted.rows[0]
-    if isinstance(row, EventRow):
+    if isinstance(row, EventRow) and not stay:
         return row, row.violations
-    return None, row.violations
+    seen = () if isinstance(row, EventRow) else row.violations
+    return None, [*stay, *seen]
+
+
+def _hidden(
+    call: dict[str, Any], violations: Sequence[Mapping[str, str]]
+) -> list[tuple[Violation, Any]]:
+    """The violations of personal values, which cannot be judged again, and what stands there."""
+    return [
+        (Violation(**one), _value_at(call, one["pointer"]))
+        for one in violations
+        if one["found"] == REDACTED and one["code"] != "unplanned_property"
+    ]
+
+
+def _staying(
+    call: dict[str, Any],
+    hidden: Sequence[tuple[Violation, Any]],
+    repairs: Repairs,
+    plan: Plan | None,
+) -> list[Violation]:
+    """Of these violations those that the repairs, and the plan of now, leave as they were."""
+    part = "traits" if call.get("type") in ("identify", "group") else "properties"
+    given = [_pointer(part, name) + "/" for name in repairs.set]
+    moved = {_pointer(part, old): _pointer(part, new) for old, new in repairs.rename.items()}
+    staying = []
+    for violation, value in hidden:
+        pointer = moved.get(violation.pointer, violation.pointer)
+        if f"{pointer}/".startswith(tuple(given)):
+            continue
+        if _value_at(call, pointer) == value and _is_constrained(
+            plan, call, pointer, violation.code
+        ):
+            staying.append(Violation(violation.code, pointer, violation.expected, violation.found))
+    return staying
+
+
+def _is_constrained(plan: Plan | None, call: dict[str, Any], pointer: str, code: str) -> bool:
+    """Whether a plan may still object to a value of which only the hash is known."""
+    part, name, *inner = [*_steps(pointer), "", ""][: max(2, pointer.count("/"))]
+    if part not in ("properties", "traits", "context"):
+        return True
+    if plan is None:
+        return False
+    policy, properties = plan.defaults.on_violation, plan.context
+    kind = call.get("type")
+    if part == "traits":
+        properties = plan.groups if kind == "group" else plan.traits
+    elif part == "properties":
+        name_of = {"page": PAGE_EVENT, "screen": SCREEN_EVENT}
+        event = plan.events.get(name_of.get(str(kind), str(call.get("event"))))
+        if event is None:
+            return False
+        policy, properties = event.on_violation, event.properties
+    found = properties.get(name)
+    if found is None or policy == "accept":
+        return False
+    limits = found.schema.keys() - _ANNOTATIONS
+    # What is nested, or may be of any shape, is not looked into: it stays.
+    return bool(inner and limits) or bool(limits - {"type"}) or (code == "type" and bool(limits))
+
+
+def _example(violation: Violation, message_id: str) -> str:
+    said = [violation.expected and f"expected {violation.expected}", violation.found]
+    if violation.found == REDACTED:
+        said[1] = "found a personal value, of which only the hash was kept: --set it"
+    elif violation.code != "repair" and violation.found:
+        said[1] = f"found {violation.found}"
+    return f"{', '.join(one for one in said if one)} ({message_id})"
 
 
 def _pages(warehouse: Warehouse, selection: Selection) -> Iterator[list[dict[str, Any]]]:
@@ -359,23 +441,44 @@ def _token(rows: Sequence[EventRow]) -> str:
 
 def _place(call: dict[str, Any], part: str, name: str) -> tuple[dict[str, Any], str]:
     """The object that holds a name, and the key in it; missing objects are made."""
-    path = [part, name]
-    if name.startswith("/"):
-        path = [step.replace("~1", "/").replace("~0", "~") for step in name[1:].split("/")]
+    path = _steps(_pointer(part, name))
     holder = call
     for step in path[:-1]:
         inner = holder.setdefault(step, {})
         if not isinstance(inner, dict):
-            raise _CannotRepair(f"{step} of {name} is not an object")
+            raise _CannotRepair(_pointer(part, name), f"{step} is not an object")
         holder = inner
     return holder, path[-1]
 
 
+def _pointer(part: str, name: str) -> str:
+    """The JSON pointer of what a repair names."""
+    return name if name.startswith("/") else f"/{part}/{escape(name)}"
+
+
+def _steps(pointer: str) -> list[str]:
+    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+
+
+def _value_at(call: Any, pointer: str) -> Any:
+    """What a JSON pointer points at; `UNSET` for nothing."""
+    for step in _steps(pointer):
+        if isinstance(call, list) and step.isdecimal() and int(step) < len(call):
+            call = call[int(step)]
+        elif isinstance(call, dict) and step in call:
+            call = call[step]
+        else:
+            return UNSET
+    return call
+
+
 class _CannotRepair(Exception):
-    pass
+    def __init__(self, pointer: str, why: str) -> None:
+        super().__init__(why)
+        self.pointer = pointer
 
 
-def _cast(value: Any, kind: str) -> Any:
+def _cast(value: Any, kind: str, pointer: str) -> Any:
     if value is None:
         return None
     if kind == "string":
@@ -384,14 +487,14 @@ def _cast(value: Any, kind: str) -> Any:
         words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         found = words.get(str(value).strip().lower())
         if found is None:
-            raise _CannotRepair(f"{value!r} is no boolean")
+            raise _CannotRepair(pointer, f"{value!r} is no boolean")
         return found
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise _CannotRepair(f"{value!r} is no number") from None
+        raise _CannotRepair(pointer, f"{value!r} is no number") from None
     if number.is_integer() and abs(number) < 2**53:
         return int(number)
     if kind == "integer" or number != number or number in (float("inf"), float("-inf")):
-        raise _CannotRepair(f"{value!r} is no {kind}")
+        raise _CannotRepair(pointer, f"{value!r} is no {kind}")
     return number

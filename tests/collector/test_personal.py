@@ -116,6 +116,7 @@ def deep(levels: int) -> Any:
         track("Bought", {}, email=SECRET, integrations={"all": {"email": SECRET}}),
         track("Bought", {}, userId={"email": SECRET}),
         track("Bought", {}, userId=[SECRET]),
+        track("Bought", {}, timestamp={"email": SECRET}, name={"email": SECRET}),
         track("Bought", {}, context={"traits": {"email": SECRET}}),
         track("Bought", SECRET),
         track("Bought", SECRET, messageId="m", timestamp="2023-11-14T22:13:00Z"),
@@ -150,6 +151,8 @@ def test_what_is_no_json_is_kept_as_a_note_only() -> None:
     assert [one.code for one in row.violations] == ["malformed"]
     assert json.loads(row.payload).startswith("not kept: the plan marks personal data")
     assert hashlib.sha256(piece).hexdigest() in row.payload
+    # A retry is the same row.
+    assert refused(body).message_id == row.message_id
     # A plan that marks nothing leaves everything to look at.
     assert json.loads(refused(body, PLAIN).payload) == piece.decode()
     kept = json.loads(refused(batch(identify(extra=SECRET, traits={"x": 1})), PLAIN).payload)

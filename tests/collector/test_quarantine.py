@@ -218,7 +218,60 @@ def test_a_cast_that_cannot_be_is_a_reason(
 ) -> None:
     fill(track("Bought", {"total": value}))
     done = again(warehouse, plans, Repairs(cast={"total": kind}))
-    assert (done.refused, done.reasons) == (1, {"repair /": 1})
+    assert (done.refused, done.reasons) == (1, {"repair /properties/total": 1})
+    (example,) = done.examples.values()
+    assert example.startswith(f"{value!r} is no {kind} (")
+
+
+def test_each_reason_has_an_example(
+    warehouse: Warehouse, plans: Plans, fill: Callable[..., Any]
+) -> None:
+    fill(*(track("Bought", {"total": "x", "order_id": n}, messageId=f"m{n}") for n in range(3)))
+    done = again(warehouse, plans)
+    assert done.reasons == {"type /properties/order_id": 3, "type /properties/total": 3}
+    assert done.examples == {
+        "type /properties/order_id": "expected string, found 0 (m0)",
+        "type /properties/total": 'expected number, found "x" (m0)',
+    }
+
+
+def test_a_hash_of_what_the_plan_forbids_stays_forbidden(
+    warehouse: Warehouse, plans: Plans, fill: Callable[..., Any]
+) -> None:
+    fill({"type": "identify", "userId": "u", "messageId": "m", "traits": {"email": "no mail"}})
+    for repairs in (
+        Repairs(), Repairs(cast={"email": "string"}), Repairs(default={"email": "a@example.com"}),
+        Repairs(set={"other": 1}), Repairs(set={"email": "still none"}),
+    ):  # fmt: skip
+        done = again(warehouse, plans, repairs)
+        assert (done.refused, done.reasons["format /traits/email"]) == (1, 1)
+    assert "--set" in again(warehouse, plans).examples["format /traits/email"]
+    # Set anew, moved to where nothing is asked of it, or asked nothing any more, it passes.
+    repairs = Repairs(set={"email": "a@example.com"})
+    assert again(warehouse, plans, repairs, dry_run=True).passed == 1
+    repairs = Repairs(rename={"email": "/context/kept"})
+    assert again(warehouse, plans, repairs, dry_run=True).passed == 1
+    plans.go_live(Plan.parse(PLAN.replace("1.0.0", "1.1.0").replace("format: email, ", "")))
+    assert again(warehouse, plans).passed == 1
+
+
+def test_a_hash_that_was_only_unplanned_passes_once_it_is_planned(
+    warehouse: Warehouse, plans: Plans, fill: Callable[..., Any]
+) -> None:
+    fill(track("Bought", {"order_id": "A", "email": "a@example.com"}, messageId="m"))
+    assert again(warehouse, plans).reasons == {"unplanned_property /properties/email": 1}
+    planned = "      email: {type: string, format: email, pii: hash}\n      order_id:"
+    wider = PLAN.replace("1.0.0", "1.1.0").replace("      order_id:", planned)
+    plans.go_live(Plan.parse(wider))
+    assert again(warehouse, plans).passed == 1
+
+
+def test_an_id_that_was_none_stays_none(
+    warehouse: Warehouse, plans: Plans, fill: Callable[..., Any]
+) -> None:
+    fill(track("Bought", {"order_id": "A"}, userId={"email": "a@example.com"}, messageId="m"))
+    assert again(warehouse, plans).reasons == {"type /userId": 1}
+    assert again(warehouse, plans, Repairs(set={"/userId": "u"})).passed == 1
 
 
 def test_an_unknown_cast_is_a_mistake() -> None:

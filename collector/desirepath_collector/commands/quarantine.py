@@ -157,7 +157,10 @@ def _here(args: argparse.Namespace, selection: Selection, repairs: Repairs, by: 
 def _told(done: Replay) -> str:
     verb = "would pass" if done.dry_run else "passed and are events now"
     lines = [f"{done.seen} looked at: {done.passed} {verb}, {done.refused} are still broken."]
-    lines += [f"  {count:>8}  {reason}" for reason, count in done.reasons.items()]
+    for reason, count in done.reasons.items():
+        lines.append(f"{count:>8}  {reason}")
+        if reason in done.examples:
+            lines.append(f"{'':>10}{done.examples[reason]}")
     return "\n".join(lines)
 
 
