@@ -230,8 +230,8 @@ def test_a_property_that_is_no_longer_required_puts_its_readers_at_risk() -> Non
 
 @pytest.mark.parametrize(
     ("before", "after", "level"),
-    [("keep", "drop", "breaking"), ("hash", "keep", "risky"), ("drop", "hash", "risky"),
-     ("hash", "drop", "breaking")],
+    [("keep", "drop", "breaking"), ("hash", "keep", "breaking"), ("drop", "hash", "risky"),
+     ("hash", "drop", "breaking"), ("drop", "keep", "risky")],
 )  # fmt: skip
 def test_personal_data(before: str, after: str, level: str) -> None:
     base = BASE.replace("pii: keep", f"pii: {before}")
@@ -244,6 +244,57 @@ def test_marks_inside_a_value() -> None:
     found = changed(("who: string", "who: {type: string, pii: drop}"), base=base)
     assert only(found).subject == "Order Completed.coupon.who"
     assert only(found).pointer == "/events/Order Completed/properties/coupon/who/pii"
+
+
+OPEN = "unplanned_properties: accept"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "level"),
+    [
+        ("object", "{type: object, properties: {email: {pii: drop}}}", "breaking"),
+        ("true", "{properties: {email: {pii: hash}}}", "breaking"),
+        ("array", "{type: array, items: {properties: {email: {pii: hash}}}}", "breaking"),
+        ("{type: array, items: {type: object}}",
+         "{type: array, items: {type: object, properties: {email: {pii: hash}}}}", "breaking"),
+        ("{type: object, properties: {a: string}, additionalProperties: false}",
+         "{type: object, properties: {a: string, email: {pii: hash}}, additionalProperties: false}",
+         "risky"),
+        ("string", "{type: [string, object], properties: {email: {pii: hash}}}", "risky"),
+        ("object", "{type: object, properties: {email: {pii: keep}}}", None),
+    ],
+)  # fmt: skip
+def test_values_inside_that_will_be_destroyed(before: str, after: str, level: str | None) -> None:
+    base = BASE.replace("coupon: string", f"coupon: {before}")
+    found = changed((f"coupon: {before}", f"coupon: {after}"), base=base)
+    told = [change for change in found.changes if change.pointer.endswith("email/pii")]
+    assert [change.level for change in told] == ([level] if level else [])
+    assert all(change.subject.endswith("email") for change in told)
+
+
+def test_a_new_personal_trait() -> None:
+    added = ("  country: {enum", "  phone: {type: string, pii: drop}\n  country: {enum")
+    levels = [change.level for change in changed(added).changes]
+    assert levels == ["risky", "compatible"]
+    assert "unplanned_properties: reject" in BASE
+    base = BASE.replace("unplanned_properties: reject", OPEN)
+    found = changed(added, base=base)
+    assert [change.level for change in found.changes] == ["breaking", "risky"]
+    assert "removed from now on" in found.changes[0].why
+
+
+@pytest.mark.parametrize(
+    ("event", "level"),
+    [
+        ("{properties: {path: string}}", "breaking"),
+        ("{unplanned_properties: accept, properties: {path: string}}", "risky"),
+        ("{unplanned_properties: drop, properties: {path: {required: true}}}", "breaking"),
+        ("{unplanned_properties: drop, on_violation: drop, properties: {path: {required: true}}}",
+         "risky"),
+    ],
+)  # fmt: skip
+def test_pages_that_are_planned_may_be_refused(event: str, level: str) -> None:
+    assert only(changed(("events:\n", f"events:\n  Page Viewed: {event}\n"))).level == level
 
 
 @pytest.mark.parametrize(
@@ -286,7 +337,8 @@ def test_traits_and_context_are_compared_too() -> None:
 
 
 def test_pages_come_in_freely_until_they_are_planned() -> None:
-    added = ("events:\n", "events:\n  Page Viewed: {properties: {path: string}}\n")
+    free = "{unplanned_properties: accept, properties: {path: string}}"
+    added = ("events:\n", f"events:\n  Page Viewed: {free}\n")
     found = changed(added)
     assert (only(found).level, "checked from now on" in only(found).why) == ("risky", True)
     base = BASE.replace(*added)

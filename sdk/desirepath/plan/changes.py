@@ -150,8 +150,16 @@ class _Comparison:
             self._add("breaking", subject, pointer, text, why + "its view goes away")
             self._lose("event", "", name, Loss(f"the event {name!r} is gone", certain=True))
         elif old is None:
-            if self.old.defaults.unplanned_events == "reject" and name not in _OPEN_EVENTS:
+            is_page = name in _OPEN_EVENTS
+            needs = any(prop.required for prop in new.properties.values())
+            if self.old.defaults.unplanned_events == "reject" and not is_page:
                 self._add("compatible", subject, pointer, "added")
+            elif is_page and new.unplanned_properties == "reject":
+                why = "apps whose calls have a property that is not planned are refused"
+                self._add("breaking", subject, pointer, "added", why)
+            elif is_page and needs and new.on_violation == "reject":
+                why = "apps whose calls do not have what is required are refused"
+                self._add("breaking", subject, pointer, "added", why)
             else:
                 why = "apps that sent it unplanned are checked from now on"
                 self._add("risky", subject, pointer, "added", why)
@@ -206,6 +214,8 @@ class _Comparison:
             self._add("risky", subject, pointer, "added", why)
         else:
             self._add("compatible", subject, pointer, "added")
+        for where, (pii, _) in _marks(prop).items():
+            self._new_pii(holder, prop.name, where, pii, holder.unplanned_before == "accept")
 
     def _removed(self, holder: _Holder, prop: Property, hint: str) -> None:
         subject, pointer = holder.at(prop.name)
@@ -230,7 +240,11 @@ class _Comparison:
             self._lose(holder.kind, holder.event, new.name, loss)
         for delta in compare(old.schema, new.schema, pointer):
             self._delta(holder, old, new, delta)
-        self._marks(holder, new.name, pointer, _marks(old), _marks(new))
+        marks = _marks(old)
+        self._marks(holder, new.name, pointer, marks, _marks(new))
+        for where, (pii, _) in _marks(new).items():
+            if where not in marks:
+                self._new_pii(holder, new.name, where, pii, _admits(old.schema, where))
         if old.description != new.description:
             self._add("note", subject, f"{pointer}/description", "description changed")
         if any(old.schema.get(key) != new.schema.get(key) for key in _DESCRIBING):
@@ -271,9 +285,7 @@ class _Comparison:
         old: Mapping[str, tuple[Any, Any]],
         new: Mapping[str, tuple[Any, Any]],
     ) -> None:
-        for where in (*old, *(key for key in new if key not in old)):
-            if where not in old:
-                continue
+        for where in old:
             if where not in new:
                 subject = holder.inside(name, pointer + where)
                 self._add("risky", subject, pointer + where, "no longer described", _UNREAD)
@@ -301,20 +313,36 @@ class _Comparison:
         text = f"pii {before} -> {after}"
         if before == after:
             return
-        if after == "keep":
-            why = "personal values are stored as they are from now on"
-            self._add("risky", subject, f"{at}/pii", text, why)
-            return
+        stored = (
+            "hashes are stored" if after == "hash" else "personal values are stored as they are"
+        )
         if after == "drop":
             why = "its values are removed from now on"
         elif before == "drop":
-            self._add("risky", subject, f"{at}/pii", text, "hashes are stored from now on")
+            self._add("risky", subject, f"{at}/pii", text, f"{stored} from now on")
             return
         else:
-            why = "hashes are stored from now on, which equal none of the values stored before"
+            why = f"{stored} from now on, which equal none of the values stored before"
         self._add("breaking", subject, f"{at}/pii", text, why)
         loss = Loss(f"{subject}: {why}", certain=True)
         self._lose(holder.kind, holder.event, name, loss)
+
+    def _new_pii(
+        self, holder: _Holder, name: str, where: str, pii: str | None, was_admitted: bool
+    ) -> None:
+        """What was not described before and is personal now."""
+        if pii not in ("hash", "drop"):
+            return
+        at = holder.at(name)[1] + where
+        subject = holder.inside(name, at)
+        what = "removed" if pii == "drop" else "hashed"
+        if not was_admitted:
+            why = f"where it comes in unplanned its values are {what} from now on"
+            self._add("risky", subject, f"{at}/pii", f"pii {pii}", why)
+            return
+        why = f"values that were stored as they came are {what} from now on"
+        self._add("breaking", subject, f"{at}/pii", f"pii {pii}", why)
+        self._lose(holder.kind, holder.event, name, Loss(f"{subject}: {why}", certain=True))
 
     def _sections(self, kind: str) -> None:
         old: Mapping[str, Section] = getattr(self.old, kind)
@@ -398,6 +426,22 @@ def _marks(prop: Property) -> dict[str, tuple[Any, Any]]:
                 found[where] = (one.get("pii"), one.get("unit"))
                 stack.append((where, one))
     return found
+
+
+def _admits(schema: Mapping[str, Any], where: str) -> bool:
+    """Whether a value of this schema may have something there; where in doubt, it may."""
+    for token in where.split("/")[1:]:
+        schema = flat(schema)
+        is_item = token == "*" and "properties" not in schema  # noqa: S105
+        if _columns(schema) and ("array" if is_item else "object") not in _columns(schema):
+            return False
+        name = token.replace("~1", "/").replace("~0", "~")
+        named = {} if is_item else schema.get("properties", {})
+        rest = schema.get("items" if is_item else "additionalProperties", {})
+        schema = named.get(name, rest)
+        if schema == {"not": {}}:
+            return False
+    return True
 
 
 def _escape(name: str) -> str:
