@@ -73,6 +73,20 @@ def test_without_a_warehouse(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert "no warehouse at" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "no-such-host.invalid:8123"])
+def test_nothing_answers(host: str) -> None:
+    command = [sys.executable, "-m", "desirepath", "sql", "SELECT 1"]
+    asked = subprocess.run(
+        [*command, "--url", f"http://me:secret@{host}/x"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (asked.returncode, asked.stdout) == (1, "")
+    assert asked.stderr.splitlines() == [
+        f"desirepath: nothing answers at http://{host}",
+        "  is ClickHouse running, and is the URL right?",
+    ]
+
+
 HOLDING = """
 import sys
 from desirepath_collector.warehouse import *

@@ -8,6 +8,7 @@ call borrows a client of its own and parallel calls run in parallel. Every failu
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from clickhouse_connect.driver.exceptions import (
     OperationalError,
     StreamFailureError,
 )
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError
 
 from desirepath.errors import SettingsError, WarehouseError
 from desirepath_collector.warehouse.sql import literal
@@ -121,6 +123,8 @@ def embedded(path: str, database: str, *, read_only: bool) -> Callable[[], Clien
 
 def over_http(url: str, database: str, *, read_only: bool) -> Callable[[], Client]:
     """A maker of clients of the server at `http(s)://user:password@host:port`."""
+    # It warns of each connection that fails; that leaves here as an error anyway.
+    logging.getLogger("clickhouse_connect.driver._backend.http_sync").setLevel(logging.ERROR)
     parts = urlsplit(url)
     if not parts.hostname:
         raise SettingsError(
@@ -178,6 +182,15 @@ def require_features(client: Client) -> None:
 
 def warehouse_error(error: Exception) -> WarehouseError:
     """What ClickHouse said, as our error: first line, without its version and stack."""
+    lost = error.__cause__
+    if isinstance(lost, MaxRetryError) and isinstance(lost.reason, ConnectTimeoutError):
+        # Refused and unknown hosts are connect timeouts to urllib3 too.
+        pool = lost.pool
+        return WarehouseError(
+            f"nothing answers at {pool.scheme}://{pool.host}:{pool.port}",
+            retryable=True,
+            hint="is ClickHouse running, and is the URL right?",
+        )
     code = getattr(error, "code", None)
     text = str(error).strip()
     marker = text.find("DB::Exception: ")
