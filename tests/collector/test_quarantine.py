@@ -182,6 +182,34 @@ def test_personal_data_stays_hashed(
     assert events(warehouse)[0]["properties"] == {"email": hashed}
 
 
+def test_the_list_fits_a_terminal_and_crops_nothing(
+    warehouse: Warehouse,
+    fill: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from desirepath_collector.commands import quarantine as command
+
+    monkeypatch.setenv("COLUMNS", "80")
+    ids = ["01a200ea-16b2-7794-9572-e20c8bc0b5a8", "01a200ea-16b2-7794-9572-e20c8bc0b5a9"]
+    name = "a_property_with_quite_a_long_name_that_nobody_ever_planned_for_anything"
+    fill(
+        track("Bought", {"order_id": "A", name: 1}, messageId=ids[0]),
+        {"type": "identify", "userId": "u", "traits": {"email": "x"}, "messageId": ids[1]},
+    )
+    command._print_table(summary(warehouse))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert all(any(one in line for line in lines) for one in ids)
+    assert name in "".join("".join(lines).split())
+    text = "\n".join(lines)
+    assert "format /traits/email" in text
+    assert "identify" in text
+    assert "2023-11-14 22:13:20" in text
+    assert "…" not in text
+    assert "." not in text
+
+
 def test_many_pages(
     warehouse: Warehouse,
     plans: Plans,

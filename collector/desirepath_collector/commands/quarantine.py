@@ -182,13 +182,19 @@ def _print(args: argparse.Namespace, value: Any, text: str | None) -> None:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(header_style="bold")
-    for name in rows[0]:
-        table.add_column(Text(name), justify="right" if name == "events" else "left")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("events", justify="right", no_wrap=True)
+    table.add_column("event", overflow="fold")
+    # An id is of use only whole: a UUID has 36 characters.
+    table.add_column("reason, and an id to show", overflow="fold", min_width=36)
+    table.add_column("last", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(str(value)) for value in row.values()))
+        reason = f"{row['code']} {row['pointer']}\n{row['example']}"
+        cells = (str(row["events"]), row["event"] or row["kind"], reason)
+        table.add_row(*map(Text, cells), Text(f"{row['last']:%Y-%m-%d %H:%M:%S}"))
     Console().print(table)
