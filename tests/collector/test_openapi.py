@@ -39,6 +39,17 @@ async def test_it_is_published(start: Start, http: aiohttp.ClientSession) -> Non
         assert (await answer.json())["openapi"] == "3.1.0"
 
 
+async def test_the_root_says_what_this_is(start: Start, http: aiohttp.ClientSession) -> None:
+    collector = await start()
+    async with http.get(collector.url + "/") as answer:
+        text = await answer.text()
+        assert (answer.status, answer.content_type) == (200, "text/plain")
+    # Every address it names is there.
+    for path in [word for word in text.split() if word.startswith("/") and "(" not in word]:
+        async with http.get(collector.url + path) as answer:
+            assert answer.status != 404, path
+
+
 def anything(pick: random.Random, depth: int = 0) -> Any:
     kind = pick.randrange(9 if depth < 3 else 7)
     if kind == 0:

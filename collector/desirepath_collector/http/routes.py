@@ -38,6 +38,18 @@ _MAX_PLAN_BYTES: Final = 1 << 20
 _MAX_REPLAY_BYTES: Final = 1 << 20
 _CLOSE: Final = web.RequestKey("close", bool)
 
+_HOME: Final = """\
+Desirepath collector: it takes events in and keeps them in ClickHouse.
+
+POST /v1/batch      events, as Segment's clients send them (/v1/track and the others too)
+GET  /openapi.json  this interface, for machines
+GET  /v1/plan       the live tracking plan (with a write key or a read token)
+GET  /readyz        whether events are taken
+GET  /metrics       for Prometheus
+
+`desirepath doctor` tells what is wrong, `desirepath live` shows what arrives.
+"""
+
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -177,6 +189,11 @@ class Routes:
                 await response.write(piece)
         return response
 
+    async def home(self, request: web.Request) -> web.StreamResponse:
+        """GET /: what this is, for whoever opens the address in a browser."""
+        del request
+        return web.Response(text=_HOME)
+
     async def openapi(self, request: web.Request) -> web.StreamResponse:
         """GET /openapi.json: this interface, for machines."""
         del request
@@ -229,6 +246,7 @@ def make_app(collector: Collector) -> web.Application:
     app.router.add_put("/v1/plan", routes.put_plan)
     app.router.add_post("/api/quarantine/replay", routes.replay)
     app.router.add_get("/api/live", routes.live)
+    app.router.add_get("/", routes.home)
     app.router.add_get("/openapi.json", routes.openapi)
     app.router.add_get("/healthz", routes.healthz)
     app.router.add_get("/readyz", routes.readyz)
