@@ -6,6 +6,7 @@ So that thread imports under a lock, and a fork waits for the lock.
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from types import ModuleType
@@ -15,6 +16,8 @@ __all__ = ["load_logging", "load_urllib3"]
 
 _FORK_WAITS_S: Final = 5.0
 """For how long at most: an import that hangs must not make a fork hang."""
+
+_WITH_URLLIB3: Final = ("email.utils", "encodings.idna")
 
 # Re-entrant, because an import may collect garbage whose finaliser tracks.
 _lock = threading.RLock()
@@ -26,6 +29,8 @@ def load_urllib3() -> ModuleType:
     """The module `urllib3`, with all that it imports when it is used."""
     load_logging()
     with _lock:
+        for name in _WITH_URLLIB3:
+            importlib.import_module(name)
         import urllib3
 
         return urllib3

@@ -116,6 +116,13 @@ class Ledger:
             self._said.add(kind)
         log(level, text)
 
+    def said(self, kind: tuple[str, ...]) -> bool:
+        """Note that this kind is said now; whether it had been before."""
+        with self._lock:
+            before = kind in self._said
+            self._said.add(kind)
+            return before
+
     def forget(self, kind: tuple[str, ...]) -> bool:
         """Let this kind be said again; whether it had been said."""
         with self._lock:

@@ -51,6 +51,7 @@ class Pipeline:
             max_bytes=settings.max_queue_bytes,
             memory_bytes=settings.max_memory_bytes,
             on_trouble=self._trouble,
+            on_note=self._note,
             on_lost=ledger.lose,
         )
         transport = Transport(
@@ -119,6 +120,9 @@ class Pipeline:
 
     def _trouble(self, text: str) -> None:
         self.ledger.say(("disk",), "warning", f"events wait in memory only: {text}")
+
+    def _note(self, kind: str, text: str) -> None:
+        self.ledger.say(("queue", kind), "warning", f"trouble in the queue's folder: {text}")
 
     def _finalize(self) -> None:
         # A child of multiprocessing leaves by os._exit and runs its finalizers only.

@@ -93,6 +93,8 @@ class Queue:
         The bound on what waits in memory.
     on_trouble
         Told, in words, when the disk refuses.
+    on_note
+        Told a kind and words of what else is wrong on disk, and costs no event.
     on_lost
         Told a reason, a number of records and why, when a log cannot be read any more.
     """
@@ -105,6 +107,7 @@ class Queue:
         max_bytes: int,
         memory_bytes: int,
         on_trouble: Callable[[str], None],
+        on_note: Callable[[str, str], None],
         on_lost: Callable[[str, int, str], None],
     ) -> None:
         self._folder = folder
@@ -112,6 +115,7 @@ class Queue:
         self._max_bytes = max_bytes
         self._memory_bytes = memory_bytes
         self._on_trouble = on_trouble
+        self._on_note = on_note
         self._on_lost = on_lost
         self._reset()
 
@@ -181,7 +185,7 @@ class Queue:
         for log in (*self._adopted, self._log):
             if log is None or not log.pending_records:
                 continue
-            missing = log.missing
+            missing, damaged = log.missing, log.damaged
             try:
                 batch = log.read(max_records, max_bytes)
             except (LogError, OSError) as error:
@@ -191,6 +195,8 @@ class Queue:
                 continue
             if log.missing > missing:
                 self._on_lost("disk", log.missing - missing, f"{log.folder} has been emptied")
+            if log.damaged > damaged:
+                self._tell_damage(log, log.damaged - damaged)
             if batch.records:
                 return Take(batch.records, log, batch.end)
             if log.pending_records:
@@ -212,7 +218,8 @@ class Queue:
             try:
                 take.log.acknowledge(take.end, durable=False)
             except LogError as error:
-                self._trouble(error)
+                if take.log is self._log or take.log in self._adopted:
+                    self._note("progress", error)
             return
         with self._lock:
             for _ in take.records:
@@ -296,22 +303,25 @@ class Queue:
             try:
                 self._log.sync()
             except LogError as error:
-                self._trouble(error)
+                self._note("sync", error)
 
     def adopt(self) -> int:
         """Take over the logs of processes that are gone; how many records they hold."""
         self._drop_empty()
-        if self._folder is None:
+        # Once: another thread may be closing.
+        folder = self._folder
+        if folder is None:
             return 0
-        logs, _ = self._left_in(self._folder)
+        logs, _ = self._left_in(folder)
         return self._take_over(logs)
 
     def adopt_refused(self) -> int:
         """Take over what waits under keys that the collector refuses and that nobody uses."""
-        if self._folder is None or self._is_refused:
+        own = self._folder
+        if own is None or self._is_refused:
             return 0
         found = 0
-        for folder in _refused_folders(self._folder, self._endpoint):
+        for folder in _refused_folders(own, self._endpoint):
             logs, in_use = self._left_in(folder)
             if not in_use:
                 found += self._take_over(logs)
@@ -323,10 +333,11 @@ class Queue:
 
     def note_refused(self, refused: bool) -> None:
         """Leave word whether the collector refuses the key, for `adopt_refused` of others."""
-        if self._folder is None or self._is_refused is refused:
+        folder = self._folder
+        if folder is None or self._is_refused is refused:
             return
         self._is_refused = refused
-        marker = self._folder / _REFUSED
+        marker = folder / _REFUSED
         with contextlib.suppress(OSError):
             if refused:
                 marker.write_bytes(self._endpoint.encode())
@@ -350,12 +361,17 @@ class Queue:
             except LogHeldError:
                 in_use = True
             except LogError as error:
-                self._trouble(error)
+                # Our own log is none the worse for it. One that is gone is its next owner's.
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    self._note("neighbour", error)
         return logs, in_use
 
     def _take_over(self, logs: list[Journal]) -> int:
         found = 0
         for log in logs:
+            if log.damaged:
+                found += log.damaged
+                self._tell_damage(log, log.damaged)
             if log.pending_records:
                 self._adopted.append(log)
                 found += log.pending_records
@@ -381,7 +397,7 @@ class Queue:
                 else:
                     log.remove()
             except LogError as error:
-                self._trouble(error)
+                self._note("close", error)
 
     def forget(self) -> None:
         """In a forked child: leave everything to the parent and begin anew."""
@@ -431,13 +447,21 @@ class Queue:
         self._disk_again_s = time.monotonic() + _DISK_RETRY_S
         self._on_trouble(error.message)
 
+    def _note(self, kind: str, error: LogError) -> None:
+        self._on_note(kind, error.message)
+
+    def _tell_damage(self, log: Journal, stretches: int) -> None:
+        """Each stretch of damaged bytes held at least one record; how many more, nobody knows."""
+        place = log.folder / "damaged"
+        self._on_lost("disk", stretches, f"damaged bytes were set aside in {place}")
+
     def _drop_empty(self) -> None:
         for log in [log for log in self._adopted if not log.pending_records]:
             self._adopted.remove(log)
             try:
                 log.remove()
             except LogError as error:
-                self._trouble(error)
+                self._note("remove", error)
 
 
 def _beginning(take: Take, records: int) -> Take:

@@ -64,7 +64,8 @@ class Sender:
         self._pace = Pace(self._batch_events)
         self._wake = threading.Event()
         self._progress = threading.Condition()
-        self._start_lock = threading.Lock()
+        # Re-entrant, because a signal handler or a finaliser may track inside `_start`.
+        self._start_lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._closing = False
         self._last_try = False
@@ -129,7 +130,7 @@ class Sender:
     def join(self) -> None:
         """Wait for the thread's end, at most until the deadline of `begin_close`."""
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread.ident and thread is not threading.current_thread():
             thread.join(max(0.0, self._deadline_s - time.monotonic()))
 
     def forget(self) -> None:
@@ -144,13 +145,14 @@ class Sender:
             if self._thread is not None:
                 return
             thread = threading.Thread(target=self._run, name="desirepath-sender", daemon=True)
+            # Before it runs: who comes in between must not start another.
+            self._thread = thread
             try:
                 thread.start()
             except RuntimeError as error:
+                self._thread = None
                 # The interpreter is going down: what is on disk is for the next start.
                 self._ledger.say(("thread",), "warning", f"cannot start the sender: {error}")
-                return
-            self._thread = thread
 
     def _run(self) -> None:
         try:
@@ -207,8 +209,7 @@ class Sender:
             records = take.records
             if self._refused is not None:
                 records = [record for record in records if not self._refused(record)]
-                self._ledger.discard("consent", len(take.records) - len(records))
-            answer = self._transport.post(records) if records else Answer(Outcome.DELIVERED)
+            answer = self._post(records) if records else Answer(Outcome.DELIVERED)
             step = self._pace.after(answer, len(take.records))
             if step is Step.WAIT:
                 self._failed(answer)
@@ -221,6 +222,7 @@ class Sender:
             if step is Step.BURY:
                 self._bury(take.records[0], answer)
             else:
+                self._ledger.discard("consent", len(take.records) - len(records))
                 self._delivered(answer, records)
             self._queue.done(take)
             self._tell()
@@ -228,6 +230,15 @@ class Sender:
                 return
             if not self._flushing and self._queue.pending < self._batch_events:
                 return
+
+    def _post(self, records: list[bytes]) -> Answer:
+        try:
+            return self._transport.post(records)
+        except Exception as error:
+            # Ours or the machine's, whatever it is: it is no reason to give up.
+            if not self._ledger.said(("post",)):
+                log("error", "a request failed", trace=True)
+            return Answer(Outcome.RETRY, 0, repr(error))
 
     def _tell(self) -> None:
         with self._progress:

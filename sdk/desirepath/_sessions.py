@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import OrderedDict
@@ -27,16 +28,20 @@ class Sessions:
 
     def after_fork(self) -> None:
         """In a forked child: a thread of the parent may have held the lock."""
-        self._lock = threading.Lock()
+        # Re-entrant, because a signal handler or a finaliser may track inside `of`.
+        self._lock = threading.RLock()
 
     def of(self, person: str) -> str:
         """The id of the session this event of `person` belongs to."""
         now = time.monotonic()
         with self._lock:
-            known = self._people.pop(person, None)
+            known = self._people.get(person)
             if known is None or now - known[1] > self._timeout_s:
-                known = (_ids.message_id(), now)
-                if len(self._people) >= _MAX_PEOPLE:
+                if known is None and len(self._people) >= _MAX_PEOPLE:
                     self._people.popitem(last=False)
+                known = (_ids.message_id(), now)
             self._people[person] = (known[0], now)
+            # Gone only where this was interrupted by the first event of another person.
+            with contextlib.suppress(KeyError):
+                self._people.move_to_end(person)
         return known[0]

@@ -20,8 +20,8 @@ _SALT: Final = 0x64657369
 
 
 class _Head(msgspec.Struct):
-    type: str
-    event: str = ""
+    type: str = ""
+    event: str | None = None
 
 
 class Consent:
@@ -42,7 +42,8 @@ class Consent:
 
     def after_fork(self) -> None:
         """In a forked child: a thread of the parent may have held the lock."""
-        self._lock = threading.Lock()
+        # Re-entrant, because a signal handler may call `consent` inside `set`.
+        self._lock = threading.RLock()
 
     def set(self, answers: Mapping[str, bool]) -> None:
         """Note answers: purpose -> allowed."""
@@ -70,7 +71,11 @@ class Consent:
             return False
         if self.opted_out:
             return True
-        head = self._head.decode(record)
+        try:
+            head = self._head.decode(record)
+        except msgspec.MsgspecError:
+            # A hook's doing: it serves what everything serves that is named nowhere.
+            head = _Head()
         return self.refuses(head.event or head.type)
 
 

@@ -307,7 +307,9 @@ class Journal:
             raise LogSyncError(f"cannot note progress in {self.folder}: {error}") from error
         with self._lock, self._occupied:
             for segment in done:
-                self._remove(segment)
+                # Unless the log was removed in between.
+                if segment.sequence in self._segments:
+                    self._remove(segment)
 
     @property
     def cursor(self) -> Position:

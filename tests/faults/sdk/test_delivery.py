@@ -254,6 +254,7 @@ def test_a_purge_without_room_loses_nothing(tmp_path: Path) -> None:
         max_bytes=2_000,
         memory_bytes=1_000,
         on_trouble=lambda text: None,
+        on_note=lambda kind, text: None,
         on_lost=lambda reason, records, why: None,
     )
     records = [b"%s %04d %s" % (b"ad" if n % 5 == 3 else b"ok", n, b"x" * 80) for n in range(60)]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import pytest
 from capturing import Capture, last_json
@@ -48,3 +51,102 @@ def test_a_fork_while_the_sender_imports(
     )
     assert last_json(process) == [0, True]
     assert (len(server.named("A")), len(server.named("B"))) == (1, 1)
+
+
+def test_a_neighbour_that_cannot_be_opened(
+    app: App, server: Capture, make_tracker: Any, tmp_path: Path
+) -> None:
+    """It is nobody's business: our own disk is well, and so events go to it."""
+    process = app(
+        """
+        tracker = make(flush_interval_s=60.0)
+        tracker._pipeline.folder.mkdir(parents=True)
+        (tracker._pipeline.folder / "999-deadbeef" / "lock").mkdir(parents=True)
+        tracker.track("A", user_id="u")
+        while not tracker._pipeline.sender._looked:
+            time.sleep(0.01)
+        for n in range(50):
+            tracker.track("A", user_id="u")
+        print(flush=True)
+        time.sleep(30)
+        """
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert make_tracker().flush(timeout=10)
+    assert len(server.ids()) == 51
+
+
+def test_sessions_and_a_signal_handler(app: App, server: Capture) -> None:
+    """A handler may track in the middle of a call that looks a session up: no deadlock."""
+    process = app(
+        """
+        import faulthandler
+        faulthandler.dump_traceback_later(20, exit=True)
+        tracker = make(session_timeout_s=1800.0)
+        count = [0]
+        def tick(*_):
+            count[0] += 1
+            tracker.track("tick", user_id="u")
+        signal.signal(signal.SIGALRM, tick)
+        signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            tracker.track("A", user_id="u")
+            count[0] += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(json.dumps([tracker.flush(timeout=15), count[0]]), flush=True)
+        """
+    )
+    flushed, count = last_json(process)
+    assert flushed
+    assert abs(len(server.ids()) - count) <= 1, "a tick may come inside the count"
+    assert len({event["context"]["sessionId"] for event in server.events}) <= 2
+
+
+@pytest.mark.parametrize("event", [None, [1], "other"])
+def test_an_odd_message_of_a_hook_does_not_stop_the_sender(
+    make_tracker: Any, server: Capture, event: Any
+) -> None:
+    def hook(message: dict[str, Any]) -> dict[str, Any]:
+        return {**message, "event": event} if message["event"] == "odd" else message
+
+    tracker = make_tracker(before_send=hook, purposes={"track": "analytics"})
+    tracker.consent(marketing=False)
+    for name in ("A", "odd", "A"):
+        tracker.track(name, user_id="u")
+    assert tracker.flush(timeout=5)
+    assert tracker.stats().delivered == 3
+
+
+def test_a_failure_of_our_own_does_not_stop_the_sender(
+    make_tracker: Any, server: Capture, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = make_tracker()
+    post = tracker._pipeline.sender._transport.post
+    left = [2]
+
+    def failing(records: list[bytes]) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise LookupError("unknown encoding: idna")
+        return post(records)
+
+    tracker._pipeline.sender._transport.post = failing
+    tracker.track("A", user_id="u")
+    assert tracker.flush(timeout=5)
+    assert (tracker.stats().delivered, tracker.stats().retries) == (1, 2)
+    assert len([one for one in caplog.records if one.message.endswith("a request failed")]) == 1
+
+
+def test_closing_at_once_is_quiet(
+    make_tracker: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "desirepath"):
+        for number in range(50):
+            tracker = make_tracker(flush_interval_s=0.0, queue_dir=tmp_path / str(number))
+            tracker.track("A", user_id="u")
+            tracker.close(0)
+    assert "failed" not in caplog.text
