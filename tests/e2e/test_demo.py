@@ -46,9 +46,12 @@ def demo_until_it_serves(data: Path, environment: dict[str, str]) -> str:
     watchdog.start()
     try:
         lines: list[str] = []
+        interrupted = False
         for line in process.stdout:
             lines.append(line)
-            if line.startswith("Serving events at"):
+            # Once: cut off while it prints, the terminal's library prints the line again.
+            if line.startswith("Serving events at") and not interrupted:
+                interrupted = True
                 os.kill(process.pid, signal.SIGINT)
         assert process.wait() == 0, "".join(lines)
     finally:
