@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,11 @@ import pyarrow as pa
 import pytest
 
 from desirepath.cli import main
+from desirepath.errors import WarehouseHeldError
 from desirepath_collector.clickhouse_http import Door
 from desirepath_collector.warehouse import (
     ServerFile,
+    Warehouse,
     folder,
     read_server_file,
     remove_server_file,
@@ -137,6 +140,30 @@ def test_from_another_process(tmp_path: Path, door: Door, database: str) -> None
     assert (through.stdout, through.stderr) == (f'"n"\n"{database}"\n', "")
 
 
+def test_the_owner_waits_for_a_reader(tmp_path: Path) -> None:
+    with holder(tmp_path) as (say, reader):
+        with pytest.raises(WarehouseHeldError) as caught:
+            FolderLock(tmp_path, wait_s=0.1)
+        assert caught.value.message == (
+            f"the data folder {tmp_path} is held by process {reader.pid}, which may be a reader: "
+            "a notebook, or a query that runs"
+        )
+        say("import threading; threading.Timer(1, w.close).start()")
+        begun_s = time.monotonic()
+        lock = FolderLock(tmp_path, wait_s=folder.OWNER_WAIT_S)
+        assert 0.3 < time.monotonic() - begun_s < folder.OWNER_WAIT_S
+        lock.release()
+
+
+def test_the_owner_does_not_wait_for_a_server(tmp_path: Path) -> None:
+    with holder(tmp_path) as (say, server):
+        say(f"write_server_file(f, ServerFile({os.getpid()}, 'http://x', {PORT_1!r}, 'a', 'b'))")
+        begun_s = time.monotonic()
+        with pytest.raises(WarehouseHeldError, match=f"is held by process {server.pid}$"):
+            Warehouse.open(tmp_path)
+        assert time.monotonic() - begun_s < 3
+
+
 def test_a_stale_server_file_is_ignored(tmp_path: Path) -> None:
     """Whether a server lives is told by the lock: its pid may be somebody else's by now."""
     server = ServerFile(os.getpid(), "http://x", PORT_1, "a", "b")
@@ -174,15 +201,15 @@ def test_looking_never_keeps_anybody_out(tmp_path: Path) -> None:
     content, over = (tmp_path / "server.json").read_bytes(), threading.Event()
 
     def look() -> None:
-        while not over.is_set():
+        while not over.wait(0.001):
             (tmp_path / "server.json").write_bytes(content)
             read_server_file(tmp_path)
 
-    lookers = [threading.Thread(target=look) for _ in range(3)]
-    for thread in lookers:
-        thread.start()
-    for _ in range(200):
-        FolderLock(tmp_path).release()
-    over.set()
-    for thread in lookers:
-        thread.join()
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        for _ in range(200):
+            FolderLock(tmp_path).release()
+    finally:
+        over.set()
+        looker.join()

@@ -37,6 +37,9 @@ _GLANCE_S: Final = 0.2
 _PAUSE_S: Final = 0.02
 """Others hold the lock for an instant to see whether it is free."""
 
+OWNER_WAIT_S: Final = 5.0
+"""An owner waits so long for a reader to let go."""
+
 
 class ServerFile(msgspec.Struct, frozen=True):
     """What a running server tells other processes of the same user.
@@ -76,7 +79,7 @@ def write_server_file(folder: str | os.PathLike[str], content: ServerFile) -> No
     with _telling_guard:
         key = str(path.parent.resolve())
         if key not in _telling:
-            _telling[key] = FolderLock(path.parent)
+            _telling[key] = FolderLock(path.parent, wait_s=OWNER_WAIT_S)
     draft = path.with_suffix(".tmp")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -104,16 +107,29 @@ def remove_server_file(folder: str | os.PathLike[str]) -> None:
 
 
 class FolderLock:
-    """The right to open the engine on a folder. Shared and counted within a process."""
+    """The right to open the engine on a folder. Shared and counted within a process.
+
+    Parameters
+    ----------
+    folder
+        The data folder.
+    wait_s
+        How long to wait, in seconds, for another process to let go; not for a running server.
+    """
 
     _guard = threading.Lock()
     _held: dict[str, tuple[int, int]] = {}  # noqa: RUF012 (guarded by _guard; real path -> fd, count)
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, wait_s: float = _GLANCE_S) -> None:
         self._key = str(folder.resolve())
         self._released = False
-        deadline = time.monotonic() + _GLANCE_S
-        while not self._taken(folder, last=time.monotonic() >= deadline):
+        begun = time.monotonic()
+        while True:
+            passed = time.monotonic() - begun
+            if self._taken(
+                folder, last=passed >= wait_s or (passed >= _GLANCE_S and _serves(folder))
+            ):
+                break
             time.sleep(_PAUSE_S)
 
     def _taken(self, folder: Path, *, last: bool) -> bool:
@@ -163,9 +179,11 @@ def _lock(folder: Path) -> int:
         holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
         os.close(descriptor)
         by = f"process {holder}" if holder.isdigit() else "another process"
+        if not _serves(folder):
+            by += ", which may be a reader: a notebook, or a query that runs"
         raise WarehouseHeldError(
             f"the data folder {folder} is held by {by}",
-            hint="stop that process, or choose another folder with --data",
+            hint="end that process, or choose another folder with --data",
         ) from error
     # Whoever wrote it is gone; from here on the lock would make it look alive.
     with contextlib.suppress(OSError):
@@ -182,6 +200,11 @@ def _content(folder: Path) -> ServerFile | None:
         return msgspec.json.decode((folder / SERVER_NAME).read_bytes(), type=ServerFile)
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def _serves(folder: Path) -> bool:
+    """Whether a server told of itself, in a folder whose lock was found taken."""
+    return (folder / SERVER_NAME).exists()
 
 
 def _is_locked(folder: Path) -> bool:

@@ -32,7 +32,12 @@ from desirepath_collector.warehouse.engine import (
     settings_of,
 )
 from desirepath_collector.warehouse.erasure import Receipt, Tombstones, erase, export
-from desirepath_collector.warehouse.folder import WAREHOUSE_NAME, FolderLock, read_server_file
+from desirepath_collector.warehouse.folder import (
+    OWNER_WAIT_S,
+    WAREHOUSE_NAME,
+    FolderLock,
+    read_server_file,
+)
 from desirepath_collector.warehouse.people import People
 from desirepath_collector.warehouse.repeats import Repeats
 from desirepath_collector.warehouse.retention import retention
@@ -120,7 +125,7 @@ class Warehouse:
         Raises
         ------
         WarehouseHeldError
-            If another living process holds the folder.
+            If another living process holds the folder: a server, or for some seconds a reader.
         WarehouseError
             If ClickHouse cannot be reached, refuses, or has a newer schema.
         """
@@ -142,7 +147,7 @@ class Warehouse:
                     f"the data folder {folder} cannot be made: {error.strerror}",
                     hint="choose another one with --data",
                 ) from error
-            lock = FolderLock(folder)
+            lock = FolderLock(folder, wait_s=OWNER_WAIT_S)
             bootstrap = Handles(embedded(str(path), "default", read_only=False))
             handles = Handles(embedded(str(path), database, read_only=False))
         try:
