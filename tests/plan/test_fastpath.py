@@ -230,7 +230,7 @@ def test_formats_agree_with_a_reference_on_what_is_common(format_name: str, data
 @settings(max_examples=300, deadline=None)
 @given(
     st.recursive(
-        st.sampled_from(["a", "b", ".", "[ab]", "[^a]", r"\d", r"\w", "^", "$", r"\b", ""]),
+        st.sampled_from(["a", "b", ".", "[ab]", "[^a]", r"\d", r"\w", "^", "$", r"\b", r"\B", ""]),
         lambda inner: st.one_of(
             st.tuples(inner, inner).map("".join),
             st.tuples(inner, inner).map(lambda pair: f"(?:{pair[0]}|{pair[1]})"),
@@ -257,6 +257,23 @@ def test_no_pattern_can_hang(pattern: str) -> None:
     validator = plan_of({"a": {"type": "string", "pattern": pattern}}).compile()
     verdict = send(validator, json.dumps({"a": "a" * 20_000 + "!"}).encode())
     assert verdict.decision in ("accept", "quarantine")
+
+
+def test_the_inside_of_a_word_is_in_an_empty_text() -> None:
+    validator = plan_of({"a": {"type": "string", "pattern": r"^\B$"}}).compile()
+    assert send(validator, b'{"a":""}').decision == "accept"
+    assert send(validator, b'{"a":"a"}').decision == "quarantine"
+
+
+@pytest.mark.timeout(20)
+def test_numbers_of_one_hash_are_told_apart_quickly() -> None:
+    validator = plan_of({"a": {"type": "array", "uniqueItems": True}}).compile()
+    numbers = [f"{index * (2**61 - 1)}.5" for index in range(1, 20_001)]
+    assert send(validator, b'{"a":[%s]}' % ",".join(numbers).encode()).decision == "accept"
+    wholes = [f"{index * (2**61 - 1)}.0" for index in range(1, 20_001)]
+    assert send(validator, b'{"a":[%s]}' % ",".join(wholes).encode()).decision == "accept"
+    for pair in ("0.50,0.5", "1,1.0", "1e300,10.0e299", f"{numbers[-1]},{numbers[-1]}0"):
+        assert send(validator, b'{"a":[%s]}' % pair.encode()).decision == "quarantine", pair
 
 
 @pytest.mark.parametrize("depth", [63, 64, 65, 1_000, 200_000])

@@ -316,6 +316,9 @@ def test_included_files_make_one_plan(tmp_path: Path) -> None:
         ("twice.yaml", "'A' is there twice"),
         ("head.yaml", "`plan` belongs in the plan's first file"),
         ("3", "expected the path"),
+        ('["a\\0b"]', "no path of a file"),
+        ("a" * 5000, "no path of a file"),
+        ("circle.yaml", "no path of a file"),
     ],
 )
 def test_what_may_not_be_included(tmp_path: Path, include: str, words: str) -> None:
@@ -323,6 +326,7 @@ def test_what_may_not_be_included(tmp_path: Path, include: str, words: str) -> N
     folder.mkdir()
     (tmp_path / "outside.yaml").write_text("events: {}\n")
     (folder / "link.yaml").symlink_to(tmp_path / "outside.yaml")
+    (folder / "circle.yaml").symlink_to(folder / "circle.yaml")
     (folder / "a.yaml").write_text("events: {X: {}}\n")
     (folder / "twice.yaml").write_text("events:\n  A: {}\n")
     (folder / "head.yaml").write_text("plan: u\n")
@@ -333,7 +337,7 @@ def test_what_may_not_be_included(tmp_path: Path, include: str, words: str) -> N
 
 
 def test_a_plan_that_is_not_there_is_a_plan_error(tmp_path: Path) -> None:
-    for path in (tmp_path / "nothing.yaml", tmp_path):
+    for path in (tmp_path / "nothing.yaml", tmp_path, "a\0b", "a" * 5000):
         with pytest.raises(PlanError) as caught:
             Plan.load(path)
         assert "cannot be read" in caught.value.message

@@ -214,6 +214,14 @@ def test_null_stays_null_and_numbers_are_hashed_as_json() -> None:
     ).compile(pii_key=KEY)
     kept = json.loads(plan.check("track", "E", b'{"a":null,"b":12}').payload)
     assert kept == {"a": None, "b": digest("12")}
+    for equals in (
+        ("1", "1.0", "1e0", "10e-1"),
+        ("0.5", "0.50", "5e-1"),
+        ("0.12345678901234567", "0.123456789012345670"),
+        ('{"x":1,"y":[2.0]}', '{"y": [2], "x": 1.00}'),
+    ):
+        payloads = {plan.check("track", "E", b'{"b":%s}' % one.encode()).payload for one in equals}
+        assert len(payloads) == 1, equals
 
 
 @pytest.mark.parametrize("policy", ["reject", "drop", "accept"])

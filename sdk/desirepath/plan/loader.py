@@ -66,9 +66,10 @@ def parse(text: str | bytes, path: str = "<plan>") -> Plan:
 def _read_file(path: Path) -> tuple[Node, bytes]:
     try:
         text = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise PlanError(
-            f"cannot be read: {error.strerror or error}", path=str(path), hint="check the path"
+            f"cannot be read: {reason}", path=str(path), hint="check the path"
         ) from None
     return read(text, str(path)), text
 
@@ -103,12 +104,18 @@ class _Files:
         if not isinstance(entry.value, str) or not entry.value:
             fail(entry.place, "expected the path of a file")
         file = here.parent / entry.value
-        real = file.resolve()
+        try:
+            real = file.resolve()
+            is_there = real.is_file()
+        except (OSError, ValueError, RuntimeError) as error:
+            # Too long a name, a null character, links in a circle.
+            reason = getattr(error, "strerror", None) or error
+            fail(entry.place, f"{entry.value[:60]!r} is no path of a file: {reason}")
         if not real.is_relative_to(self._folder) or Path(entry.value).is_absolute():
             fail(entry.place, f"{entry.value!r} is outside the plan's folder")
         if real in self._seen:
             fail(entry.place, f"{entry.value!r} is included twice")
-        if not real.is_file():
+        if not is_there:
             fail(entry.place, f"there is no file {entry.value!r}", "paths start at this file")
         if len(self._seen) >= MAX_FILES:
             fail(entry.place, f"more than {MAX_FILES} files")

@@ -12,12 +12,13 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 from msgspec import UNSET
 
 from desirepath.errors import SettingsError
-from desirepath.plan.wire import encode
+from desirepath.plan.wire import encode, reduced
 
 __all__ = ["MIN_KEY_BYTES", "REDACTED", "Treatment", "check_key", "hash_value", "is_protected"]
 
@@ -47,13 +48,26 @@ def check_key(key: bytes | None) -> None:
 
 
 def hash_value(value: Any, key: bytes | None) -> Any:
-    """The keyed hash of a value: a string's UTF-8, anything else's JSON; null stays null."""
+    """The keyed hash of a value: a string's UTF-8, anything else's JSON; null stays null.
+
+    The JSON is the same for equal values: 1 and 1.0, an object's members in another order.
+    """
     if value is None or is_protected(value):
         return value
     if key is None:
         return REDACTED
-    message = value.encode() if type(value) is str else encode(value)
+    message = value.encode() if type(value) is str else encode(_canonical(value))
     return hmac.digest(key, message, "sha256").hex()
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, float | Decimal):
+        return reduced(value)
+    if type(value) is list:
+        return [_canonical(item) for item in value]
+    if type(value) is dict:
+        return {name: _canonical(value[name]) for name in sorted(value)}
+    return value
 
 
 class Treatment:

@@ -15,7 +15,7 @@ from desirepath.plan.formats import FORMATS
 from desirepath.plan.pii import is_protected
 from desirepath.plan.regex import compile_pattern
 from desirepath.plan.violations import MAX_VIOLATIONS, Violation
-from desirepath.plan.wire import cut, escape, show
+from desirepath.plan.wire import cut, escape, reduced, show
 
 __all__ = ["Check", "compile_schema", "equal"]
 
@@ -238,7 +238,11 @@ def _hashable(value: Any) -> Any:
         return (list, *map(_hashable, value))
     if isinstance(value, dict):
         return (dict, frozenset((key, _hashable(item)) for key, item in value.items()))
-    return _exact(value) if isinstance(value, float) else value
+    if isinstance(value, float | Decimal):
+        number = reduced(value)
+        # A text's hash cannot be foreseen: numbers can be chosen so that their hashes are equal.
+        return number if type(number) is int else (Decimal, str(number))
+    return value
 
 
 def _properties(named: Mapping[str, Any], _: Mapping[str, Any]) -> Check:

@@ -31,6 +31,7 @@ __all__ = [
     "encode",
     "escape",
     "fits",
+    "reduced",
     "scan",
     "show",
 ]
@@ -178,6 +179,18 @@ def _real(text: str) -> float | Decimal:
     if not math.isfinite(value) or (value == 0 and exact):
         raise _Unfit
     return value if exact == Decimal(repr(value)) else exact
+
+
+def reduced(number: float | Decimal) -> int | Decimal:
+    """A number in the one form of all its equals: 1 for 1.0, 0.5 for 0.50."""
+    exact = Decimal(repr(number)) if type(number) is float else Decimal(number)
+    if MIN_INTEGER <= exact <= MAX_INTEGER and exact == exact.to_integral_value():
+        return int(exact)
+    sign, digits, exponent = exact.as_tuple()
+    kept = len(digits)
+    while digits[kept - 1] == 0:
+        kept -= 1
+    return Decimal((sign, digits[:kept], int(exponent) + len(digits) - kept))
 
 
 def _constant(_: str) -> None:
