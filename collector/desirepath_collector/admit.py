@@ -218,7 +218,6 @@ class Admitter:
         if (
             context is None
             or context.problems
-            or context.has_traits
             or not 0 < len(message_id) <= MAX_ID_CHARS
             or len(event) > MAX_NAME_CHARS
             or len(user_id) > MAX_ID_CHARS
@@ -236,6 +235,9 @@ class Admitter:
             return None
         checker = context.checker or sender.checker
         verdict = checker.validator.check("track", event, payload or b"{}", context.raw)
+        if context.has_traits:
+            kept = checker.personal.context(verdict.context)
+            verdict = msgspec.structs.replace(verdict, context=kept)
         if verdict.decision != "accept":
             return QuarantineRow(
                 message_id,
