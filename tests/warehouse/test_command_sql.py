@@ -90,6 +90,7 @@ def test_nothing_answers(host: str) -> None:
     ]
 
 
+NEW = ("data", "data/warehouse")
 HOLDING = """
 import sys
 from desirepath_collector.warehouse import *
@@ -138,6 +139,15 @@ def test_from_another_process(tmp_path: Path, door: Door, database: str) -> None
         asked = [*command, "SELECT currentDatabase() AS n FROM migrations LIMIT 1"]
         through = subprocess.run(asked, capture_output=True, text=True, timeout=60)
     assert (through.stdout, through.stderr) == (f'"n"\n"{database}"\n', "")
+
+
+def test_a_data_folder_is_for_its_owner_s_eyes(tmp_path: Path) -> None:
+    with holder(tmp_path / "new" / "data"):
+        modes = [(tmp_path / "new" / name).stat().st_mode & 0o777 for name in NEW]
+    assert modes == [0o700, 0o700]
+    tmp_path.chmod(0o750)
+    folder.make_folder(tmp_path)
+    assert tmp_path.stat().st_mode & 0o777 == 0o750
 
 
 def test_the_owner_waits_for_a_reader(tmp_path: Path) -> None:

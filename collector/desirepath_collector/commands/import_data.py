@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from desirepath_collector.plans import pii_key
     from desirepath_collector.settings import load_settings
     from desirepath_collector.warehouse import Warehouse
+    from desirepath_collector.warehouse.folder import make_folder
     from desirepath_collector.warehouse.registered import FIELDS, Import, modified_ms, read_rows
 
     columns: dict[str, str] = {"user_id": args.key} if args.key else {}
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     rows = read_rows(args.file)
     folder = Path(args.data)
     if not args.url:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     key = pii_key(load_settings({}).pii_key, folder)
     work = Import(args.name, args.kind, columns, args.event, modified_ms(args.file), key)
     try:

@@ -24,6 +24,7 @@ from desirepath.errors import WarehouseError, WarehouseHeldError
 __all__ = [
     "FolderLock",
     "ServerFile",
+    "make_folder",
     "read_server_file",
     "remove_server_file",
     "write_server_file",
@@ -65,6 +66,12 @@ class ServerFile(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"ServerFile(pid={self.pid}, http={self.http!r}, clickhouse={self.clickhouse!r})"
+
+
+def make_folder(folder: str | os.PathLike[str]) -> None:
+    """Make a data folder, for its owner's eyes only; one that is there stays as it is."""
+    Path(folder).parent.mkdir(parents=True, exist_ok=True)
+    Path(folder).mkdir(mode=0o700, exist_ok=True)
 
 
 def write_server_file(folder: str | os.PathLike[str], content: ServerFile) -> None:

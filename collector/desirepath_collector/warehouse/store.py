@@ -36,6 +36,7 @@ from desirepath_collector.warehouse.folder import (
     OWNER_WAIT_S,
     WAREHOUSE_NAME,
     FolderLock,
+    make_folder,
     read_server_file,
 )
 from desirepath_collector.warehouse.people import People
@@ -141,7 +142,8 @@ class Warehouse:
             folder = Path(text)
             path = folder / WAREHOUSE_NAME
             try:
-                path.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
+                make_folder(path)
             except OSError as error:
                 raise WarehouseError(
                     f"the data folder {folder} cannot be made: {error.strerror}",
