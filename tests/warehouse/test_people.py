@@ -22,6 +22,12 @@ _tokens = itertools.count()
 LIMITS = {"MAX_USERS_OF_A_DEVICE": 2, "MAX_DEVICES_OF_A_USER": 3, "MAX_ALIASES_OF_AN_ID": 2}
 
 
+@pytest.fixture(autouse=True)
+def reloaded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No reload is put off, however slow the machine is: that has a test of its own."""
+    monkeypatch.setattr(people, "RELOAD_FREE_S", 3600.0)
+
+
 @pytest.fixture
 def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that a small history passes."""
