@@ -541,6 +541,38 @@ def test_segment_odds(tmp_path: Path) -> None:
         assert part in notes
 
 
+def test_segment_global_properties_versions_and_labels(tmp_path: Path) -> None:
+    def event(name: str, version: int, prop: str, **more: Any) -> dict[str, Any]:
+        part = {"properties": {prop: {"type": "string"}}, **more.pop("part", {})}
+        rules = {"properties": {"properties": part}}
+        return {"name": name, "version": version, "rules": rules, **more}
+
+    every = {"properties": {"tenant": {"type": "string"}, "x": {"type": "integer"}}}
+    rules = {
+        "global": {"properties": {"properties": {**every, "required": ["tenant"]}}},
+        "events": [
+            event("A", 2, "b"),
+            event("A", 1, "a"),
+            event("B", 1, "x", labels={"team": "growth"}),
+            event("C", 1, "c", part={"additionalProperties": False}),
+        ],
+    }
+    imported = import_plan([write(tmp_path, "plan.json", {"name": "t", "rules": rules})])
+    plan = load(imported)
+    assert [*plan.events["A"].properties] == ["b", "tenant", "x"]
+    assert plan.events["A"].properties["tenant"].required
+    assert plan.events["B"].properties["x"].schema == {"type": "string"}
+    assert [*plan.events["C"].properties] == ["c"]
+    notes = "\n".join(imported.notes)
+    for part in (
+        "A: its older rule, version 1",
+        'B: its labels {"team": "growth"}',
+        "B: what is asked of 'x' of every event",
+        "C: 'tenant' of every event, which its rule does not allow",
+    ):
+        assert part in notes
+
+
 def test_rudderstack_odds(tmp_path: Path) -> None:
     rudder_v0(tmp_path)
     write(tmp_path, "more.yaml", """

@@ -70,3 +70,12 @@ def test_editors_take_a_starter_plan(name: str) -> None:
 )
 def test_editors_mark_mistakes(text: str) -> None:
     assert not Draft7Validator(plan_schema()).is_valid(yaml.safe_load(text))
+
+
+def test_the_schema_takes_the_empty_parts_that_the_loader_takes() -> None:
+    parts = ("types", "context", "traits", "groups", "events", "journeys", "segments", "metrics")
+    empty = "".join(f"{part}:\n" for part in (*parts, "models", "experiments"))
+    for text in (empty, "events: {A: , B: {properties: }}"):
+        text = f"plan: t\nversion: 1.0.0\n{text}"
+        assert Plan.parse(text)
+        assert not [*Draft7Validator(plan_schema()).iter_errors(yaml.safe_load(text))]

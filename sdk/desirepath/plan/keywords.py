@@ -18,6 +18,7 @@ from desirepath.plan.reader import MAX_DEPTH, Node, fail
 __all__ = [
     "ANNOTATIONS",
     "KEYWORDS",
+    "MAX_COUNT",
     "OURS",
     "TYPES",
     "UNSUPPORTED",

@@ -14,7 +14,7 @@ from typing import Any, Final
 from desirepath.plan import sections
 from desirepath.plan.conditions import OPERATORS
 from desirepath.plan.formats import FORMATS
-from desirepath.plan.keywords import ANNOTATIONS, KEYWORDS, TYPES
+from desirepath.plan.keywords import ANNOTATIONS, KEYWORDS, MAX_COUNT, TYPES
 from desirepath.plan.model import PII, POLICIES, STATUSES
 
 __all__ = ["KEYWORD_HELP", "plan_schema"]
@@ -57,11 +57,12 @@ KEYWORD_HELP: Final[Mapping[str, str]] = {
 """One line on every keyword of a property."""
 
 _NUMBER: Final = {"type": "number"}
-_COUNT: Final = {"type": "integer", "minimum": 0}
+_COUNT: Final = {"type": "integer", "minimum": 0, "maximum": MAX_COUNT}
 _TEXT: Final = {"type": "string"}
 _NAMES: Final = {"type": "array", "items": _TEXT, "uniqueItems": True}
 _PROPERTY: Final = {"$ref": "#/definitions/property"}
 _PROPERTIES: Final = {"type": "object", "additionalProperties": _PROPERTY}
+_OR_NONE: Final = {"type": ["object", "null"], "additionalProperties": _PROPERTY}
 _SEVERAL: Final = {"type": "array", "items": _PROPERTY, "minItems": 1}
 _SPAN: Final = {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d|w)$"}
 _EVENTS: Final = {"$ref": "#/definitions/events"}
@@ -125,10 +126,10 @@ def plan_schema() -> dict[str, Any]:
                 "owner": (_TEXT, "Who answers for it."),
                 "include": (_FIELDS, "Other files of this folder that belong to the plan."),
                 "defaults": (_defaults(), "What becomes of events that break the plan."),
-                "types": (_PROPERTIES, "Types to be used by name."),
-                "context": (_PROPERTIES, "What is known of the app and device of each event."),
-                "traits": (_PROPERTIES, "What is known of a person (identify)."),
-                "groups": (_PROPERTIES, "What is known of a group of people (group)."),
+                "types": (_OR_NONE, "Types to be used by name."),
+                "context": (_OR_NONE, "What is known of the app and device of each event."),
+                "traits": (_OR_NONE, "What is known of a person (identify)."),
+                "groups": (_OR_NONE, "What is known of a group of people (group)."),
                 "events": (_all(_event()), "What people do (track, page, screen)."),
                 "journeys": (_all(_journey()), "The steps people should take, in order."),
                 "segments": (_all(_segment()), "Kinds of people, by what they did and are."),
@@ -217,7 +218,7 @@ def _event() -> dict[str, Any]:
         {
             **_notes(),
             "status": ({"enum": [*STATUSES]}, "Where it is in its life."),
-            "properties": (_PROPERTIES, "What each of these events says."),
+            "properties": (_OR_NONE, "What each of these events says."),
             "on_violation": (policy, "Of a property that breaks its constraints."),
             "unplanned_properties": (policy, "Of a property that is not planned."),
         }
@@ -327,7 +328,7 @@ def _goal() -> dict[str, Any]:
 
 
 def _all(one: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": dict(one)}
+    return {"type": ["object", "null"], "additionalProperties": dict(one)}
 
 
 def _mapping(

@@ -8,6 +8,7 @@ version, jsonSchema}`, also as `{"data": {"rules": [...]}}`), the older Config A
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -43,7 +44,7 @@ def convert(documents: Sequence[tuple[str, Any]], name: str | None = None) -> Im
             conversion.translator.note(path, "not a Segment tracking plan, left out")
             continue
         title = title or str(body.get("display_name") or body.get("name") or "segment")
-        for rule in _rules(body):
+        for rule in conversion.newest(_rules(body)):
             conversion.add(rule)
     return conversion.finish(slug(title or "segment"))
 
@@ -59,17 +60,14 @@ def _rules(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every form of rules as the Public API writes them."""
     rules = body["rules"]
     if isinstance(rules, list):
-        newest: dict[tuple[str, str], dict[str, Any]] = {}
-        for rule in rules:
-            key = (str(rule.get("type")).upper(), str(rule.get("key") or ""))
-            if key not in newest or rule.get("version", 1) >= newest[key].get("version", 1):
-                newest[key] = dict(rule)
-        return list(newest.values())
+        return [dict(rule) for rule in rules]
     found = [
         {
             "type": "TRACK",
             "key": event.get("name"),
             "description": event.get("description"),
+            "version": event.get("version"),
+            "labels": event.get("labels"),
             "jsonSchema": event.get("rules") or {},
         }
         for event in rules.get("events") or ()
@@ -86,6 +84,22 @@ class _Conversion:
         self.translator = Translator()
         self.events: dict[str, Any] = {}
         self.sections: dict[str, dict[str, Any]] = {"context": {}, "traits": {}, "groups": {}}
+        self.common: dict[str, Any] = {}
+        """The properties of every event."""
+
+    def newest(self, rules: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The newest rule of each event; of two of the same version the last."""
+        newest: dict[tuple[str, str], dict[str, Any]] = {}
+        for rule in rules:
+            kind = str(rule.get("type")).upper()
+            key = (kind, str(rule.get("key") or ""))
+            known = newest.get(key)
+            if known is None or _version(rule) >= _version(known):
+                newest[key] = rule
+            if known is not None:
+                older = min(rule, known, key=_version)
+                self.translator.note(key[1] or kind, f"its older rule, version {_version(older)}")
+        return list(newest.values())
 
     def add(self, rule: Mapping[str, Any]) -> None:
         kind = str(rule.get("type", "TRACK")).upper()
@@ -99,6 +113,11 @@ class _Conversion:
         elif kind == "COMMON":
             for section, part in (("context", "context"), ("traits", "traits")):
                 self._section(section, _part(schema, part), schema)
+            if _wraps(schema):
+                found, _ = self.translator.properties(
+                    _part(schema, "properties"), "every event", schema
+                )
+                self.common.update(found)
         elif kind in ("TRACK", "PAGE", "SCREEN"):
             name = {"PAGE": PAGE_EVENT, "SCREEN": SCREEN_EVENT}.get(kind, key)
             if not nameable(name):
@@ -110,6 +129,10 @@ class _Conversion:
 
     def _event(self, name: str, rule: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
         part = _part(schema, "properties")
+        labels = rule.get("labels") or schema.get("labels")
+        if labels:
+            shown = json.dumps(labels, ensure_ascii=False)
+            self.translator.note(name, f"its labels {shown}, which no plan has")
         event: dict[str, Any] = {}
         description = rule.get("description") or schema.get("description")
         if isinstance(description, str) and description.strip():
@@ -131,6 +154,18 @@ class _Conversion:
         found, _ = self.translator.properties(part, section, root)
         self.sections[section].update(found)
 
+    def _with_common(self, name: str, event: dict[str, Any]) -> None:
+        own = event.get("properties", {})
+        for prop, schema in self.common.items():
+            if event.get("unplanned_properties") == "reject" and prop not in own:
+                self.translator.note(
+                    name, f"{prop!r} of every event, which its rule does not allow"
+                )
+            elif prop not in own:
+                own = event["properties"] = {**own, prop: schema}
+            elif own[prop] != schema:
+                self.translator.note(name, f"what is asked of {prop!r} of every event")
+
     def finish(self, name: str) -> Imported:
         plan: dict[str, Any] = {"plan": name, "version": "1.0.0"}
         # Segment admits properties that no rule names, unless a rule closes its object.
@@ -138,8 +173,15 @@ class _Conversion:
         if self.translator.types:
             plan["types"] = self.translator.types
         plan.update({key: value for key, value in self.sections.items() if value})
+        for event_name, event in self.events.items():
+            self._with_common(event_name, event)
         plan["events"] = self.events
         return Imported(plan, tuple(self.translator.notes))
+
+
+def _version(rule: Mapping[str, Any]) -> int:
+    version = rule.get("version")
+    return version if isinstance(version, int) else 1
 
 
 def _wraps(schema: Mapping[str, Any]) -> bool:
