@@ -115,6 +115,28 @@ def test_conditions_no_event_meets(where: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("measured", "reason"),
+    [
+        ("Product Viewed.sku", "'sku' is no number: it is string"),
+        ("Product Added.level", "'level' is no number"),
+        ("Product Added.email", "pii: hash"),
+        ("Product Added.name", "pii: drop"),
+        ("Product Viewed.price", None),
+    ],
+)
+def test_a_metric_of_what_is_no_number(measured: str, reason: str | None) -> None:
+    for word in ("sum", "average", "median", "min", "max"):
+        text = f"{LIVE}metrics: {{m: {{kind: kpi, {word}: {measured}}}}}\n"
+        if reason is None:
+            assert findings(text) == ()
+            continue
+        finding = only(text)
+        assert finding.rule == "no-number"
+        assert finding.message.startswith("the metric 'm' may be empty: ")
+        assert reason in finding.message
+
+
+@pytest.mark.parametrize(
     ("where", "reason"),
     [
         ("{level: bronze}", '"gold"'),

@@ -157,6 +157,18 @@ def test_everything_that_is_planned_may_be_referred_to() -> None:
         ("metrics: {m: {kind: kpi, count: Open, every: dai}}", "`every` is one of", "day"),
         ("metrics: {m: {kind: kpi, count: Open, goal: 5}}", "expected a mapping: a goal", None),
         ("metrics: {m: {kind: kpi, count: Open, goal: {at_least: x}}}", "a goal is a number", None),
+        (
+            "metrics: {m: {kind: kpi, count: Open, goal: {at_least: 5, at_most: 4}}}",
+            "at least 5 and at most 4: never",
+            None,
+        ),
+        ("journeys: {j: {steps: [Viewed, Open], within: 0d}}", "more than 0", None),
+        ("segments: {s: {did: Open, within: 0.0h}}", "more than 0", None),
+        (
+            "models: {m: {kind: propensity, outcome: Open, horizon: 99999999999999999999d}}",
+            "at most 36,500 days",
+            None,
+        ),
         ("models: {m: {kind: magic}}", "one of propensity", None),
         ("models: {m: {kind: propensity}}", "has no `outcome`", None),
         ("models: {m: {kind: propensity, outcome: Opn}}", "the event 'Opn'", "Open"),

@@ -19,10 +19,11 @@ from desirepath.plan.flat import flat
 from desirepath.plan.model import Place, Plan, Property
 from desirepath.plan.personal import by_name
 from desirepath.plan.reader import Node, read
+from desirepath.plan.sections import AGGREGATES
 from desirepath.plan.uses import Use, consumers, lookup
 from desirepath.plan.violations import Violation
 from desirepath.plan.walker import compile_schema
-from desirepath.plan.where import impossible
+from desirepath.plan.where import impossible, uncountable
 from desirepath.plan.wire import show
 
 __all__ = ["RULES", "Finding", "lint"]
@@ -38,6 +39,7 @@ RULES: Final[Mapping[str, str]] = {
     "unsent-event": "a section waits for an event that is only planned",
     "deprecated-event": "a section depends on an event that is going away",
     "impossible": "a condition that no admitted event meets",
+    "no-number": "a metric computes something of a property that is no number",
 }
 """Every rule and what it is about."""
 
@@ -214,7 +216,8 @@ def _happening(plan: Plan) -> Iterator[Finding]:
 
 
 def _verdict(rule: str) -> str:
-    return "will stop" if rule == "deprecated-event" else "cannot happen"
+    words = {"deprecated-event": "will stop", "no-number": "may be empty"}
+    return words.get(rule, "cannot happen")
 
 
 def _problem(plan: Plan, use: Use) -> tuple[str, str] | None:
@@ -226,6 +229,9 @@ def _problem(plan: Plan, use: Use) -> tuple[str, str] | None:
             return "deprecated-event", f"{use.name!r} is deprecated"
         return None
     prop = lookup(plan, use) if use.vital else None
+    if prop is not None and use.keys and use.keys[0] in AGGREGATES:
+        reason = uncountable(prop)
+        return None if reason is None else ("no-number", reason)
     if prop is None or use.condition is None:
         return None
     if use.kind == "property" and plan.events[use.event].on_violation == "accept":

@@ -45,7 +45,9 @@ _EXPERIMENT: Final = (
     "hypothesis", "status", "variants", "control", "traffic", "exposure", "metric", "metrics",
     "guardrails", "journey", "segment", "since", "until",
 )  # fmt: skip
-_DURATION = re.compile(r"[0-9]+(?:\.[0-9]+)?\s*(?:ms|s|m|h|d|w)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w)")
+_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_MAX_DAYS: Final = 36_500
 _MAX_STEPS: Final = 20
 _MAX_SEGMENTS_DEEP: Final = 20
 
@@ -147,9 +149,12 @@ class _Checker:
         span = node.value.get(key)
         if span is None or span.value in words:
             return
-        if not isinstance(span.value, str) or not _DURATION.fullmatch(span.value):
+        found = _DURATION.fullmatch(span.value) if isinstance(span.value, str) else None
+        if found is None:
             fail(span.place, f"`{key}` is a span of time, not {span.value!r}",
                  "write a number and a unit: 30s, 15m, 12h, 7d, 2w")  # fmt: skip
+        if not 0 < float(found[1]) * _SECONDS[found[2]] <= _MAX_DAYS * _SECONDS["d"]:
+            fail(span.place, f"`{key}` is more than 0 and at most {_MAX_DAYS:,} days")
 
     def _segment_of(self, node: Node) -> None:
         segment = node.value.get("segment")
@@ -324,6 +329,10 @@ def _goal(node: Node) -> None:
         for side in goal.value.values():
             if type(side.value) not in (int, float):
                 fail(side.place, "a goal is a number")
+        if {"at_least", "at_most"} <= goal.value.keys():
+            least, most = goal.value["at_least"].value, goal.value["at_most"].value
+            if least > most:
+                fail(goal.keys["at_least"], f"at least {least} and at most {most}: never")
 
 
 def _segments_in(node: Node) -> Any:

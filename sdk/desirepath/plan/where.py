@@ -18,7 +18,7 @@ from desirepath.plan.violations import Violation
 from desirepath.plan.walker import compile_schema
 from desirepath.plan.wire import show
 
-__all__ = ["impossible"]
+__all__ = ["impossible", "uncountable"]
 
 _NUMBERS: Final = frozenset({"number", "integer"})
 _TEXTS: Final[Mapping[str, Callable[[str, str], bool]]] = {
@@ -48,6 +48,16 @@ def impossible(prop: Property, condition: Any) -> str | None:
         return f"{prop.name!r} is stored as a hash (`pii: hash`), which is like no value"
     prop = msgspec.structs.replace(prop, schema=flat(prop.schema))
     return _unlike(prop, tests) or _outside(prop, tests)
+
+
+def uncountable(prop: Property) -> str | None:
+    """Why nothing can be computed of a property; None if it may be a number."""
+    if prop.pii in ("hash", "drop"):
+        return f"{prop.name!r} is stored as no number (`pii: {prop.pii}`)"
+    schema = flat(prop.schema)
+    if _types(schema) & _NUMBERS:
+        return None
+    return f"{prop.name!r} is no number: it is {_words(schema)}"
 
 
 def _tests(condition: Any) -> Mapping[str, Any]:
