@@ -28,15 +28,15 @@ Level = Literal["warning", "error"]
 class Stats(msgspec.Struct, frozen=True):
     """The counts since the tracker was made, in this process.
 
-    `tracked` = `delivered` + `queued` + the sum of `lost`, once nothing is under way; adopted
-    events, which a dead process left, count as tracked.
+    `tracked` = `delivered` + `queued` + the sums of `lost` and `discarded`, once nothing is under
+    way; adopted events, which a dead process left, count as tracked.
 
     Parameters
     ----------
     tracked
-        Events taken into the queue.
+        Events that were handed in.
     queued
-        Events that wait, or are under way.
+        Events that wait, or are under way; after `close` those that are left on disk.
     delivered
         Events the collector has stored, of them `quarantined` aside.
     retries
@@ -75,6 +75,7 @@ class Ledger:
         self._lost: Counter[str] = Counter()
         self._discarded: Counter[str] = Counter()
         self._violations: Counter[str] = Counter()
+        self._untaken = 0
         self.adopted = 0
         self.delivered = 0
         self.quarantined = 0
@@ -91,11 +92,19 @@ class Ledger:
             except Exception:
                 log("error", "the on_loss callback failed", trace=True)
 
-    def discard(self, reason: str, events: int = 1) -> None:
-        """Count events that were not to be sent."""
-        if events:
-            with self._lock:
-                self._discarded[reason] += events
+    def refuse(self, reason: str, why: str) -> None:
+        """Count an event that is lost before the queue has seen it."""
+        with self._lock:
+            self._untaken += 1
+        self.lose(reason, 1, why)
+
+    def discard(self, reason: str, events: int | None = None) -> None:
+        """Count events that were not to be sent: so many that waited, or the one of this call."""
+        with self._lock:
+            if events is None:
+                self._untaken += 1
+            if events != 0:
+                self._discarded[reason] += events or 1
 
     def report(self, event: str, violations: Iterable[Violation]) -> None:
         """Count an event's violations and log each kind once."""
@@ -134,7 +143,7 @@ class Ledger:
         """The counts now."""
         with self._lock:
             return Stats(
-                tracked=tracked + self.adopted,
+                tracked=tracked + self.adopted + self._untaken,
                 queued=queued,
                 delivered=self.delivered,
                 quarantined=self.quarantined,

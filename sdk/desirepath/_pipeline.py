@@ -73,12 +73,13 @@ class Pipeline:
         self.closed = False
         self._finalized = False
         self._ended = False
+        self._end_lock = threading.RLock()
         _register(self)
 
     def put(self, record: bytes) -> None:
         """Keep a record and let the sender know, if it waits for that."""
         if self.closed:
-            self.ledger.lose("closed", 1, "the tracker is closed")
+            self.ledger.refuse("closed", "the tracker is closed")
             return
         queue = self.queue
         if not queue.put(record):
@@ -87,6 +88,11 @@ class Pipeline:
         threshold = sender.threshold
         # While the sender is busy nobody needs to count.
         if threshold != NEVER and queue.pending >= threshold:
+            if self._ended:
+                # The interpreter is going down: what is on disk is for the next start.
+                if queue.memory_records:
+                    self._close_queue()
+                return
             sender.wake()
             if not self._finalized:
                 self._finalize()
@@ -94,19 +100,31 @@ class Pipeline:
     def begin_close(self, timeout_s: float) -> None:
         """Take nothing more, and let the sender finish."""
         self.closed = True
-        self.sender.begin_close(timeout_s)
+        self.begin_exit(timeout_s)
+
+    def begin_exit(self, timeout_s: float) -> None:
+        """Let the sender finish; what comes still is kept on disk."""
+        if not self._ended:
+            self.sender.begin_close(timeout_s)
 
     def end_close(self) -> None:
         """Wait for the sender, within its time, and give the queue up."""
         self.sender.join()
-        if self._ended:
-            return
         self._ended = True
-        left = self.queue.memory_records
-        self.queue.close()
-        if left:
-            self.ledger.lose("memory_at_exit", left, "they waited in memory when time was up")
+        self._close_queue()
         _unregister(self)
+
+    def end_close_later(self) -> None:
+        """Let the sender's thread do so as its last act."""
+        self.sender.at_end = self.end_close
+        if not self.sender.running:
+            self.end_close()
+
+    def _close_queue(self) -> None:
+        with self._end_lock:
+            dropped = self.queue.close(for_good=self.closed)
+        if dropped:
+            self.ledger.lose("memory_at_exit", dropped, "they waited in memory when time was up")
 
     def forget(self) -> None:
         """In a forked child."""
@@ -115,6 +133,7 @@ class Pipeline:
         self.ledger.reset()
         self._finalized = False
         self._ended = self.closed
+        self._end_lock = threading.RLock()
         if self._after_fork is not None:
             self._after_fork()
 
@@ -151,7 +170,7 @@ def _close_all() -> None:
     with _open_lock:
         pipelines = list(_open)
     for pipeline in pipelines:
-        pipeline.begin_close(pipeline.settings.exit_timeout_s)
+        pipeline.begin_exit(pipeline.settings.exit_timeout_s)
     for pipeline in pipelines:
         pipeline.end_close()
 

@@ -133,6 +133,7 @@ class Queue:
         self._refused = 0
         self._again = 0
         self._appended = 0
+        self._left = 0
 
     def put(self, record: bytes) -> bool:
         """Keep one record; False where there is no room left anywhere.
@@ -222,7 +223,7 @@ class Queue:
                     self._note("progress", error)
             return
         with self._lock:
-            for _ in take.records:
+            for _ in take.records[: len(self._memory)]:
                 self._in_memory_bytes -= len(self._memory.popleft())
             self._recalled += len(take.records)
 
@@ -236,7 +237,7 @@ class Queue:
     @property
     def pending(self) -> int:
         """How many records wait."""
-        waiting = len(self._memory)
+        waiting = len(self._memory) + self._left
         log = self._log
         if log is not None:
             waiting += log.pending_records
@@ -277,6 +278,11 @@ class Queue:
         it is: the sender looks at each event once more.
         """
         purged = 0
+        log = self._log
+        if log is not None:
+            # What stays goes to another file, so that this one can be removed.
+            with contextlib.suppress(LogError):
+                log.seal()
         mark = self.mark()
         while not (self.passed(mark) and self.adopted_passed(mark)):
             take = self.peek(1000, _PURGE_BYTES)
@@ -379,18 +385,27 @@ class Queue:
                 log.remove()
         return found
 
-    def close(self) -> None:
-        """Give the logs up; what waits on disk is for the next start."""
+    def close(self, *, for_good: bool = True) -> int:
+        """Give the logs up; how many records were in memory only and are gone.
+
+        What waits on disk is for the next start. Where it is not for good, what is put from here on
+        waits there, too.
+        """
         with self._lock:
             self._drop_empty()
+            dropped = len(self._memory)
+            self._memory.clear()
+            self._in_memory_bytes = 0
             logs = [*self._adopted, self._log]
             self._adopted = []
             self._appended += 0 if self._log is None else self._log.appended
             self._log = None
-            self._folder = None
+            if for_good:
+                self._folder = None
         for log in logs:
             if log is None:
                 continue
+            self._left += log.pending_records
             try:
                 if log.pending_records:
                     log.close()
@@ -398,6 +413,7 @@ class Queue:
                     log.remove()
             except LogError as error:
                 self._note("close", error)
+        return dropped
 
     def forget(self) -> None:
         """In a forked child: leave everything to the parent and begin anew."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -38,7 +39,16 @@ _WITH_TRAITS: Final = ("identify", "group")
 _WITH_PROPERTIES: Final = ("track", "page", "screen")
 
 _encode_text: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def _number(text: str) -> float | Decimal:
+    """A float where it says the same number, so that a hook can reckon with it."""
+    value = float(text)
+    exact = Decimal(text)
+    return value if exact == Decimal(repr(value)) else exact
+
+
+_decode: Final = msgspec.json.Decoder(dict[str, Any], float_hook=_number).decode
 
 
 class Recorder:
@@ -152,13 +162,25 @@ class Recorder:
         scope = CURRENT.get()
         violations: tuple[Violation, ...] = ()
         context_bytes = self._context_bytes
+        traits = kind in _WITH_TRAITS
+        if type(payload) is not dict and payload is not None and not isinstance(payload, Mapping):
+            root = "/traits" if traits else "/properties"
+            body, violations = _values.encode(payload, root)
+            payload = _decode(body)
+        if context is not None and not isinstance(context, Mapping):
+            violations += (_odd("/context", "an object", context),)
+            context = None
         if scope is not None:
             user_id = scope.user_id if user_id is None else user_id
             anonymous_id = scope.anonymous_id if anonymous_id is None else anonymous_id
+        guarded = self._guarded or scope is not None
+        # First of all: who said no gets no lasting id.
+        if guarded and self._refuses(kind, event, scope):
+            return None
         if user_id is None and anonymous_id is None:
             anonymous_id = self._installation()
-        if self._guarded or scope is not None:
-            if self._discards(kind, event, user_id, anonymous_id, scope):
+        if guarded:
+            if self._samples_out(kind, event, user_id, anonymous_id):
                 return None
             if kind in _WITH_PROPERTIES:
                 shared = scope.properties if scope is not None else {}
@@ -166,8 +188,8 @@ class Recorder:
         if context is not None or scope is not None or self._sessions is not None:
             merged = self._merged(scope, context, user_id, anonymous_id)
             self._protect_traits(merged)
-            context_bytes, violations = _values.encode(merged, "/context")
-        traits = kind in _WITH_TRAITS
+            context_bytes, found = _values.encode(merged, "/context")
+            violations += found
         body = b"{}"
         if payload:
             body, found = _values.encode(payload, "/traits" if traits else "/properties")
@@ -178,7 +200,7 @@ class Recorder:
             body, context_bytes = verdict.payload, verdict.context
         new_id, moment = _ids.stamp()
         if timestamp is not None:
-            moment, found = _moment(timestamp)
+            moment, found = _moment(timestamp, moment)
             violations += found
         if violations:
             self._ledger.report(event or kind, violations)
@@ -209,7 +231,7 @@ class Recorder:
         if self._before_send is not None and record is not None:
             record = self._hooked(_decode(record))
         if record is not None and len(record) > self._max_event_bytes:
-            self._ledger.lose("too_large", 1, f"{event or kind!r} has {len(record):,} bytes")
+            self._ledger.refuse("too_large", f"{event or kind!r} has {len(record):,} bytes")
             return None
         return record
 
@@ -241,36 +263,36 @@ class Recorder:
             merged.setdefault("sessionId", session_id)
         return merged
 
-    def _discards(
-        self,
-        kind: Kind,
-        event: str,
-        user_id: str | None,
-        anonymous_id: str | None,
-        scope: Scope | None,
-    ) -> bool:
-        name = event or kind
+    def _refuses(self, kind: Kind, event: str, scope: Scope | None) -> bool:
         if not self._enabled or self._consent.opted_out:
             self._ledger.discard("opt_out")
-        elif self._consent.refuses(name, scope.consent if scope is not None else None):
+        elif self._consent.refuses(event or kind, scope.consent if scope is not None else None):
             self._ledger.discard("consent")
-        elif kind in _WITH_PROPERTIES and not keeps(
-            str(anonymous_id if user_id is None else user_id), self._sampling.get(name, 1.0)
-        ):
-            self._ledger.discard("sampling")
         else:
             return False
+        return True
+
+    def _samples_out(
+        self, kind: Kind, event: str, user_id: str | None, anonymous_id: str | None
+    ) -> bool:
+        rate = self._sampling.get(event or kind, 1.0)
+        person = str(anonymous_id if user_id is None else user_id)
+        if kind not in _WITH_PROPERTIES or keeps(person, rate):
+            return False
+        self._ledger.discard("sampling")
         return True
 
     def _hooked(self, message: dict[str, Any]) -> bytes | None:
         try:
             changed = self._before_send(message) if self._before_send is not None else message
+            if changed is not None and not isinstance(changed, Mapping):
+                raise TypeError(f"it returned a {type(changed).__name__}, not a dict")
             if changed is not None and self._check is not None:
                 # It may have put personal values in again.
                 changed = self._protected(self._check, changed)
         except Exception as error:
             # What the hook was to take out must not leave because the hook is broken.
-            self._ledger.lose("error", 1, f"before_send failed: {error!r}")
+            self._ledger.refuse("error", f"before_send failed: {error!r}")
             return None
         if changed is None:
             self._ledger.discard("before_send")
@@ -339,12 +361,20 @@ def _text(value: object) -> bytes:
         return _encode_text(text.encode("utf-8", "replace").decode())
 
 
-def _moment(timestamp: datetime | str) -> tuple[bytes, tuple[Violation, ...]]:
+def _odd(pointer: str, expected: str, found: object) -> Violation:
+    from desirepath.plan import Violation
+
+    return Violation("type", pointer, expected, type(found).__name__)
+
+
+def _moment(timestamp: object, now: bytes) -> tuple[bytes, tuple[Violation, ...]]:
     if isinstance(timestamp, str):
         return _text(timestamp)[1:-1], ()
+    if not isinstance(timestamp, datetime) or timestamp != timestamp:  # pandas' NaT is a datetime
+        return now, (_odd("/timestamp", "a time with its zone", timestamp),)
     if timestamp.tzinfo is None:
         from desirepath.plan import Violation
 
-        found = Violation("format", "/timestamp", "a time with its zone", timestamp.isoformat())
+        found = Violation("format", "/timestamp", "a time with its zone", "none")
         return isoformat(timestamp.replace(tzinfo=UTC)).encode(), (found,)
     return isoformat(timestamp).encode(), ()

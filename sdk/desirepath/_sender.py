@@ -70,6 +70,7 @@ class Sender:
         self._closing = False
         self._last_try = False
         self._deadline_s = float("inf")
+        self.at_end: Callable[[], None] | None = None
         self._flushing = False
         self._purging = False
         self._orphans_s = 0.0
@@ -133,6 +134,11 @@ class Sender:
         if thread is not None and thread.ident and thread is not threading.current_thread():
             thread.join(max(0.0, self._deadline_s - time.monotonic()))
 
+    @property
+    def running(self) -> bool:
+        """Whether there is a thread."""
+        return self._thread is not None
+
     def forget(self) -> None:
         """In a forked child: the parent's thread and connection are not ours."""
         self._transport.forget()
@@ -172,6 +178,8 @@ class Sender:
                 self._thread = None
                 self.threshold = 1
                 self._progress.notify_all()
+            if self.at_end is not None:
+                self.at_end()
 
     def _over(self) -> bool:
         if not self._closing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,15 @@ import msgspec
 
 from desirepath.errors import SettingsError
 
-__all__ = ["ENVIRONMENT", "OnViolation", "QueueKind", "Secret", "Settings", "read"]
+__all__ = [
+    "ENVIRONMENT",
+    "OnViolation",
+    "QueueKind",
+    "Secret",
+    "Settings",
+    "read",
+    "without_password",
+]
 
 OnViolation = Literal["report", "raise"]
 QueueKind = Literal["disk", "memory"]
@@ -52,6 +61,9 @@ ENVIRONMENT: Final[dict[str, str]] = {
 }
 """Environment variable -> setting."""
 
+_UNTOLD: Final = ("endpoint", "write_key")
+"""What may hold a secret."""
+
 _POSITIVE: Final = (
     "max_queue_bytes",
     "max_memory_bytes",
@@ -83,7 +95,18 @@ def read(arguments: Mapping[str, Any], environment: Mapping[str, str] = os.envir
     for name in _POSITIVE:
         if getattr(settings, name) <= 0:
             raise SettingsError(f"{name} is {getattr(settings, name)}, not above 0")
+    for name in settings.__struct_fields__:
+        value = getattr(settings, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SettingsError(f"{name} is {value}, not a number of seconds")
     return settings
+
+
+def without_password(endpoint: str) -> str:
+    """A URL to show."""
+    before, at, place = endpoint.rpartition("@")
+    scheme, colons, _ = before.partition("://")
+    return f"{scheme if colons else ''}{colons}***@{place}" if at else endpoint
 
 
 _types: Final = {field.name: field.type for field in msgspec.structs.fields(Settings)}
@@ -95,4 +118,5 @@ def _convert(place: str, name: str, value: object) -> Any:
     try:
         return msgspec.convert(value, _types[name], strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{place}: {error}", hint=f"it is {value!r}") from None
+        shown = type(value).__name__ if name in _UNTOLD else repr(value)
+        raise SettingsError(f"{place}: {error}", hint=f"it is {shown}") from None

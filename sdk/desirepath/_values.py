@@ -64,7 +64,7 @@ def encode(values: Mapping[str, Any], pointer: str) -> tuple[bytes, tuple[Violat
     converter = _Converter()
     plain = converter.convert(values, pointer, 0)
     if not isinstance(plain, dict):
-        converter.note("type", pointer, "an object", values)
+        converter.note("type", pointer, "an object", type(values).__name__)
         plain = {}
     return _encode(plain), tuple(converter.violations)
 
@@ -100,11 +100,12 @@ class _Converter:
         self._above: set[int] = set()
         self._left = MAX_VALUES
 
-    def note(self, code: str, pointer: str, expected: str, found: object) -> None:
+    def note(self, code: str, pointer: str, expected: str, found: str) -> None:
+        """Note what was wrong; `found` never tells the value, for it goes into the app's log."""
         # Here, because the package of plans takes longer to import than all the rest.
         from desirepath.plan.violations import Violation
 
-        self.violations.append(Violation(code, pointer, expected, _show(found)))
+        self.violations.append(Violation(code, pointer, expected, found))
 
     def convert(self, value: Any, pointer: str, depth: int) -> Any:
         self._left -= 1
@@ -173,7 +174,7 @@ class _Converter:
             key = key.value
         if isinstance(key, str | uuid.UUID | date) or type(key) is int:
             return str(key)
-        self.note("type", pointer, "names that are strings", key)
+        self.note("type", pointer, "names that are strings", type(key).__name__)
         return str(key)
 
     def _other(self, value: Any, pointer: str, depth: int) -> Any:
@@ -194,7 +195,7 @@ class _Converter:
                 return None
             if hasattr(value, "tolist"):
                 return self.convert(value.tolist(), pointer, depth)
-        self.note("type", pointer, "a value with a JSON form", value)
+        self.note("type", pointer, "a value with a JSON form", type(value).__name__)
         return _text(self, _show(value), pointer)
 
 
@@ -205,7 +206,7 @@ def _text(converter: _Converter, value: str, pointer: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        converter.note("type", pointer, "text without lone surrogates", ascii(text))
+        converter.note("type", pointer, "text without lone surrogates", "some")
         return text.encode("utf-8", "replace").decode()
     return text
 
@@ -229,7 +230,7 @@ def _datetime(converter: _Converter, value: datetime, pointer: str) -> str | Non
         converter.note("type", pointer, "a time", "NaT")
         return None
     if value.tzinfo is None:
-        converter.note("format", pointer, "a time with its zone", value.isoformat())
+        converter.note("format", pointer, "a time with its zone", "none")
     return value.isoformat().replace("+00:00", "Z")
 
 

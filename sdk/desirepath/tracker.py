@@ -404,11 +404,13 @@ class Tracker:
     def close(self, timeout: float | None = None) -> None:
         """Send what can be sent within `timeout` s (`exit_timeout_s`); the rest stays on disk.
 
-        Inside a running event loop it does not wait: the interpreter's exit does.
+        Inside a running event loop it does not wait: the sender's thread does.
         """
         pipeline = self._pipeline
         pipeline.begin_close(self._settings.exit_timeout_s if timeout is None else timeout)
-        if not _in_event_loop():
+        if _in_event_loop():
+            pipeline.end_close_later()
+        else:
             pipeline.end_close()
 
     def stats(self) -> Stats:
@@ -433,7 +435,8 @@ class Tracker:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Tracker({self._settings.endpoint!r}, queued={self._pipeline.queue.pending})"
+        endpoint = _settings.without_password(self._settings.endpoint)
+        return f"Tracker({endpoint!r}, queued={self._pipeline.queue.pending})"
 
     # -- private ---------------------------------------------------------------------------------
 
@@ -452,7 +455,8 @@ class Tracker:
         try:
             named = {"name": name, "category": category}
             extra = tuple((key, value) for key, value in named.items() if value is not None)
-            properties = {**dict(extra), **(properties or {})}
+            if properties is None or isinstance(properties, Mapping):
+                properties = {**dict(extra), **(properties or {})}
             self._record(
                 kind, "", properties, user_id, anonymous_id, timestamp, context, message_id, extra
             )
@@ -478,7 +482,7 @@ class Tracker:
             self._pipeline.sender.purge()
 
     def _failed(self, call: str, error: Exception) -> None:
-        self._ledger.lose("error", 1, f"{call}() failed: {error!r}")
+        self._ledger.refuse("error", f"{call}() failed: {error!r}")
 
 
 def _load_plan(plan: Plan | str | Path | None) -> Plan | None:

@@ -17,6 +17,7 @@ import msgspec
 
 from desirepath import _ids
 from desirepath._imports import load_urllib3
+from desirepath._settings import without_password
 from desirepath.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Transport:
         parts = urlsplit(endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise SettingsError(
-                f"the endpoint {endpoint!r} is not an http or https URL",
+                f"the endpoint {without_password(endpoint)!r} is not an http or https URL",
                 hint="for example http://127.0.0.1:8000",
             )
         self._origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -307,9 +307,7 @@ class Journal:
             raise LogSyncError(f"cannot note progress in {self.folder}: {error}") from error
         with self._lock, self._occupied:
             for segment in done:
-                # Unless the log was removed in between.
-                if segment.sequence in self._segments:
-                    self._remove(segment)
+                self._remove(segment)
 
     @property
     def cursor(self) -> Position:
@@ -572,7 +570,7 @@ class Journal:
 
     def _remove(self, segment: Segment) -> None:
         """Unlink a segment whose records are all acknowledged."""
-        del self._segments[segment.sequence]
+        self._segments.pop(segment.sequence, None)  # gone where the log was removed meanwhile
         if segment is self._active:
             self._active = None
         self._shut(segment)

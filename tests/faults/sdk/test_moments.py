@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import textwrap
@@ -11,7 +12,7 @@ from subprocess import Popen
 from typing import Any
 
 import pytest
-from capturing import Capture, last_json
+from capturing import Capture, last_json, wait_until
 
 App = Callable[..., Popen[str]]
 
@@ -150,3 +151,90 @@ def test_closing_at_once_is_quiet(
             tracker.track("A", user_id="u")
             tracker.close(0)
     assert "failed" not in caplog.text
+
+
+def test_events_after_the_sdks_own_end_wait_on_disk(app: App, server: Capture) -> None:
+    """What ends later than the SDK may still track: the next start delivers it."""
+    for number in range(2):
+        process = app(
+            """
+            import atexit
+            # Before the first tracker, whose module registers itself when it is imported.
+            for each in list(sys.modules):
+                if each.partition(".")[0] == "desirepath":
+                    del sys.modules[each]
+            def late():
+                for n in range(10):
+                    tracker.track("late", user_id="u")
+                print(json.dumps(tracker.stats().lost), flush=True)
+            atexit.register(late)
+            from desirepath import Tracker
+            tracker = make()
+            tracker.track("A", user_id="u")
+            """
+        )
+        assert last_json(process) == {}
+        assert len(server.named("late")) == 10 * number
+
+
+async def test_closing_in_an_event_loop_ends(make_tracker: Any, server: Capture) -> None:
+    """The sender's thread gives the files back when its time is over."""
+    server.fault = lambda handler, events: handler.answer(500, {}) or True
+    trackers = [make_tracker() for _ in range(5)]
+    for tracker in trackers:
+        tracker.track("A", user_id="u")
+        tracker.close(0.2)
+    for _ in range(500):
+        if all(tracker._pipeline._ended for tracker in trackers):
+            break
+        await asyncio.sleep(0.01)
+    server.fault = None
+    assert all(tracker.stats().queued and balanced(tracker) for tracker in trackers)
+    assert await make_tracker().aflush(5)
+    assert len(server.ids()) == 5
+
+
+def balanced(tracker: Any) -> bool:
+    stats = tracker.stats()
+    gone = sum(stats.lost.values()) + sum(stats.discarded.values())
+    return bool(stats.tracked == stats.delivered + stats.queued + gone)
+
+
+@pytest.mark.parametrize("queue", ["disk", "memory"])
+def test_the_books_balance(make_tracker: Any, server: Capture, queue: str) -> None:
+    server.fault = lambda handler, events: handler.answer(500, {}) or True
+    tracker = make_tracker(queue=queue, sampling={"rare": 0.0})
+    for _ in range(5):
+        tracker.track("A", user_id="u")
+    tracker.track("rare", user_id="u")
+    tracker.track("A", {"text": "x" * 400_000}, user_id="u")
+    tracker.track(None, user_id="u")
+    assert balanced(tracker)
+    tracker.close(0.1)
+    tracker.track("A", user_id="u")
+    stats = tracker.stats()
+    assert (stats.tracked, stats.queued) == (9, 5 if queue == "disk" else 0)
+    assert stats.lost.get("memory_at_exit", 0) == 5 - stats.queued
+    assert balanced(tracker)
+    tracker.close()
+
+
+def test_what_is_refused_later_leaves_the_disk(
+    make_tracker: Any, server: Capture, tmp_path: Path
+) -> None:
+    server.fault = lambda handler, events: handler.answer(500, {}) or True
+    tracker = make_tracker(purposes={"ad": "marketing"})
+    for name in ("ad", "A") * 5:
+        tracker.track(name, user_id="u")
+    tracker.consent(marketing=False)
+    wait_until(lambda: tracker.stats().queued == 5)
+    wait_until(lambda: b'"event":"ad"' not in on_disk(tmp_path))
+    assert b'"event":"A"' in on_disk(tmp_path)
+    tracker.opt_out()
+    wait_until(lambda: b'"event":"A"' not in on_disk(tmp_path))
+    assert tracker.stats().discarded == {"consent": 10}
+    assert balanced(tracker)
+
+
+def on_disk(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*.log"))
