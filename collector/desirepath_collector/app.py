@@ -38,11 +38,8 @@ from desirepath_collector.settings import Settings
 from desirepath_collector.spool import Spool
 from desirepath_collector.store import WarehouseStore
 from desirepath_collector.telemetry import Telemetry
-from desirepath_collector.warehouse import (
-    ServerFile,
-    remove_server_file,
-    write_server_file,
-)
+from desirepath_collector.warehouse import ServerFile, remove_server_file, write_server_file
+from desirepath_collector.warehouse.folder import make_folder
 
 __all__ = ["Collector", "running"]
 
@@ -107,7 +104,7 @@ class Collector:
         loop = asyncio.get_running_loop()
         plan = load_plan(settings.plan) if settings.plan else None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
         except OSError as error:
             raise SettingsError(
                 f"the data folder {self.folder} cannot be made: {error.strerror}",

@@ -96,7 +96,7 @@ def start_server() -> Iterator[StartServer]:
     def start(data: Path, *words: str) -> Server:
         server_file = data / "server.json"
         server_file.unlink(missing_ok=True)
-        data.mkdir(parents=True, exist_ok=True)
+        data.parent.mkdir(parents=True, exist_ok=True)
         log = data.parent / f"{data.name}.log"
         with log.open("ab") as sink:
             process = subprocess.Popen(

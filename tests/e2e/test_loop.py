@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,11 @@ def test_a_funnel_counts_people_through_the_running_server(shop: Any) -> None:
             warehouse, since="2026-01-01"
         )
     assert list(result.frame["people"]) == [10, 6, 3]
+
+
+def test_the_data_folder_is_for_its_owner_alone(shop: Any) -> None:
+    """Nobody else on the machine reads what the collector keeps."""
+    assert stat.S_IMODE(shop.data.stat().st_mode) == 0o700
 
 
 def test_a_segment_from_python(shop: Any) -> None:
