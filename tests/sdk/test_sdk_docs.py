@@ -26,7 +26,9 @@ def test_every_setting_is_documented_with_its_default() -> None:
 
 
 def test_every_reason_of_a_loss_is_documented() -> None:
-    reasons = {reason for text in SOURCES for reason in re.findall(r'\.(?:lose|refuse)\("(\w+)"', text)}
+    reasons = {
+        reason for text in SOURCES for reason in re.findall(r'\.(?:lose|refuse)\("(\w+)"', text)
+    }
     assert reasons | {"malformed", "too_large", "disk"} == set(
         re.findall(r"^\| `(\w+)` \| [a-z]", TEXT, re.MULTILINE)
     )
