@@ -176,6 +176,14 @@ def test_what_is_personal_is_so_in_every_spelling_and_depth(policy: str, value: 
     assert SECRET.encode() not in b"".join(checker._contexts)
 
 
+def test_names_that_were_harmless_once_may_hold_something_personal() -> None:
+    checker = validator()
+    for value in ({"a": 1, "b": 2}, {"a": {"email": SECRET}}, {"b": [{"e_mail": SECRET}], "a": 1}):
+        for _ in range(2):
+            assert SECRET not in str(checker.check("page", "Home", json.dumps(value).encode()))
+            assert SECRET not in str(checker.check("alias", "", json.dumps(value).encode()))
+
+
 def test_the_names_of_things_in_a_context_are_nobodys() -> None:
     plan = "plan: t\nversion: 1.0.0\ntraits: {name: {pii: hash}, id: {pii: drop}, ip: {pii: drop}}"
     checker = Plan.parse(plan).compile()

@@ -40,6 +40,9 @@ _SEPARATORS: Final = str.maketrans("", "", " _-.")
 _LONGEST: Final = 100
 """Longer names are folded each time: what an app sends must not fill the memory."""
 
+_MANY: Final = 1024
+"""How many harmless names are remembered."""
+
 
 def fold(name: str) -> str:
     """A name without case and separators, to tell what somebody meant."""
@@ -62,11 +65,12 @@ class Unplanned:
         Names that are no person's where they stand.
     """
 
-    __slots__ = ("_fields", "_names")
+    __slots__ = ("_fields", "_harmless", "_names")
 
     def __init__(self, names: Mapping[str, Treatment], fields: Fields | None = None) -> None:
         self._names = names
         self._fields = fields or {}
+        self._harmless: set[str] = set()
 
     @staticmethod
     def names_of(plan: Plan) -> dict[str, Treatment]:
@@ -85,7 +89,19 @@ class Unplanned:
 
     def has(self, value: Mapping[str, Any]) -> bool:
         """Whether anything in a payload is personal by its name."""
-        return bool(self._names) and any(self.is_in(name, item) for name, item in value.items())
+        if not self._names:
+            return False
+        if self._harmless.issuperset(value):  # as the members of most payloads are
+            for name, item in value.items():
+                kind = type(item)
+                if (kind is dict or kind is list) and self.is_in(name, item):
+                    return True
+            return False
+        if any(self.is_in(name, item) for name, item in value.items()):
+            return True
+        if len(self._harmless) + len(value) <= _MANY:
+            self._harmless.update(name for name in value if len(name) <= _LONGEST)
+        return False
 
     def is_in(self, name: str, value: Any) -> bool:
         """Whether this member of a payload, or anything in it, is personal by its name."""
