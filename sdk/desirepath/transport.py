@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import enum
+import time
 import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +22,7 @@ from desirepath._settings import without_password
 from desirepath.errors import SettingsError
 
 if TYPE_CHECKING:
-    from urllib3 import HTTPConnectionPool
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 
 __all__ = ["Answer", "Outcome", "Quarantined", "Transport"]
 
@@ -109,7 +110,7 @@ class Transport:
     write_key
         Sent by Basic authentication, as Segment's clients do.
     timeout_s
-        How long one read may take, in seconds.
+        How long the answer may be silent, and how long its body may take, in seconds.
     gzip
         Whether to compress bodies; by default not for this machine's own addresses, where the
         compression costs more than the bytes.
@@ -180,14 +181,28 @@ class Transport:
                 redirect=False,
                 preload_content=False,
             )
-            answer = response.read(_MAX_ANSWER_BYTES)
+            answer = self._body(response)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             if response is not None:
                 response.close()
+                # With its connection, for which the next request would wait.
+                self.close()
             return Answer(Outcome.RETRY, 0, _reason(error))
         response.drain_conn()
         response.release_conn()
         return _read(response.status, response.headers.get("Retry-After"), answer, len(records))
+
+    def _body(self, response: BaseHTTPResponse) -> bytes:
+        """The answer's body, in pieces: a server that drips must not hold us for ever."""
+        deadline = time.monotonic() + self._timeout_s
+        body = b""
+        while piece := response.read1(_MAX_ANSWER_BYTES - len(body)):
+            body += piece
+            if len(body) >= _MAX_ANSWER_BYTES:
+                break
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"the answer takes longer than {self._timeout_s:g} s")
+        return body
 
     def close(self) -> None:
         """Close the connection; the next `post` opens another."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,34 @@ def test_a_folder_is_removed_only_when_nothing_waits_in_it(tmp_path: Path) -> No
     log.acknowledge(place)
     log.remove()
     assert not (tmp_path / "log").exists()
+
+
+@pytest.mark.parametrize("name", ["cursor", "0000000000000001.log"])
+def test_what_a_newer_version_wrote_is_left_alone(tmp_path: Path, name: str) -> None:
+    with Journal.open(tmp_path) as log:
+        log.append(b"one")
+        log.append(b"two")
+        log.acknowledge(log.read(1).end)
+    size = 40 if name == "cursor" else 24
+    raw = bytearray((tmp_path / name).read_bytes())
+    for start in (0, 64) if name == "cursor" else (0,):
+        if raw[start : start + 2] == b"DP":
+            raw[start + 4] = 2
+            check = zlib.crc32(raw[start : start + size]).to_bytes(4, "little")
+            raw[start + size : start + size + 4] = check
+    (tmp_path / name).write_bytes(raw)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*") if path.name != "lock"}
+    with pytest.raises(LogError, match="newer version"):
+        Journal.open(tmp_path)
+    after = {path.name: path.read_bytes() for path in tmp_path.glob("*") if path.name != "lock"}
+    assert after == before
+
+
+def test_a_cursor_that_is_none_is_set_aside(tmp_path: Path) -> None:
+    with Journal.open(tmp_path) as log:
+        log.append(b"one")
+    (tmp_path / "cursor").write_bytes(b"x" * 128)
+    with Journal.open(tmp_path) as log:
+        assert log.read().records == [b"one"]
+        log.acknowledge(log.read().end)
+    assert (tmp_path / "damaged" / "cursor").read_bytes() == b"x" * 128

@@ -40,7 +40,9 @@ is durable is never overwritten::
     slot     magic "DPCR" | version u16 | reserved u16 | generation u64 |
              segment u64 | offset u64 | index u64 | crc u32
 
-A segment or slot of an unknown version is not guessed at: it is moved to `damaged/`.
+Every version keeps the places of magic, version and crc. Where a whole header or slot names a later
+version, the folder is not opened and stays as it is; anything else that is unknown is not guessed
+at: it is moved to `damaged/`.
 """
 
 from desirepath.journal._files import DiskFileSystem, File, FileSystem

@@ -5,8 +5,15 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from desirepath.journal._files import File, FileSystem
-from desirepath.journal._format import CURSOR_BYTES, Position, decode_cursor, encode_cursor
+from desirepath.journal._files import File, FileSystem, newer
+from desirepath.journal._format import (
+    CURSOR_BYTES,
+    Position,
+    decode_cursor,
+    encode_cursor,
+    is_newer,
+)
+from desirepath.journal._recovery import refuse_newer
 
 __all__ = ["Cursor"]
 
@@ -63,6 +70,7 @@ class Cursor:
         self._drop()
 
     def _load(self) -> None:
+        refuse_newer(self._folder, self._files)
         try:
             file = self._files.open(self._folder / "cursor")
         except FileNotFoundError:
@@ -71,11 +79,18 @@ class Cursor:
                 self._kept_slot = 0
             return
         data = file.read(0, CURSOR_BYTES)
+        if is_newer(data) or is_newer(data[CURSOR_BYTES // 2 :]):
+            file.close()
+            raise newer(self._folder)
         found = decode_cursor(data)
         if found is not None:
             self.position, self._generation, self._kept_slot = found
         if found is None or len(data) < CURSOR_BYTES:
             file.close()
+            if found is None and data.strip(b"\0"):
+                damaged = self._folder / "damaged"
+                self._files.make_folder(damaged)
+                self._files.rename(self._folder / "cursor", damaged / "cursor")
             return
         self._file = file
         with contextlib.suppress(OSError):

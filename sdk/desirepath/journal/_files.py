@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from desirepath.errors import LogError, LogFullError
 
-__all__ = ["DiskFileSystem", "File", "FileSystem", "Lock", "failed"]
+__all__ = ["DiskFileSystem", "File", "FileSystem", "Lock", "failed", "newer"]
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _FOLDER_MODE: Final = 0o700
@@ -241,3 +241,11 @@ def failed(message: str, error: OSError) -> LogError:
     if error.errno in _FULL:
         return LogFullError(f"{message}: the disk is full", hint="free space on that disk")
     return LogError(f"{message}: {error.strerror or error}", hint="check the folder's permissions")
+
+
+def newer(folder: Path) -> LogError:
+    """The exception that leaves a folder as it is, because a later version has written it."""
+    return LogError(
+        f"{folder} was written by a newer version of Desirepath",
+        hint="use that version, or let it finish its work there first",
+    )

@@ -21,6 +21,7 @@ __all__ = [
     "encode_record",
     "encode_records",
     "find_record",
+    "is_newer",
     "parse_records",
 ]
 
@@ -71,6 +72,19 @@ def decode_header(data: bytes) -> tuple[int, int] | None:
     if magic != _MAGIC or version != _VERSION or crc32(data[: HEADER_BYTES - 4]) != check:
         return None
     return sequence, check
+
+
+def is_newer(data: bytes) -> bool:
+    """Whether this begins a segment, or is a slot, that a later version has written.
+
+    Every version keeps the places of magic, version and crc.
+    """
+    for magic, form in ((_MAGIC, _HEADER), (_CURSOR_MAGIC, _SLOT)):
+        head = data[: form.size]
+        if len(head) == form.size and head.startswith(magic):
+            check = int.from_bytes(head[-4:], "little")
+            return crc32(head[:-4]) == check and int.from_bytes(head[4:6], "little") > _VERSION
+    return False
 
 
 def encode_record(payload: bytes, seed: int) -> bytes:

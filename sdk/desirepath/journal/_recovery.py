@@ -8,16 +8,17 @@ from typing import Final
 
 import msgspec
 
-from desirepath.journal._files import File, FileSystem
+from desirepath.journal._files import File, FileSystem, newer
 from desirepath.journal._format import (
     HEADER_BYTES,
     Position,
     decode_header,
     find_record,
+    is_newer,
     parse_records,
 )
 
-__all__ = ["Recovered", "Segment", "find_next", "recover", "set_aside"]
+__all__ = ["Recovered", "Segment", "find_next", "recover", "refuse_newer", "set_aside"]
 
 _NO_LIMIT: Final = 1 << 62
 
@@ -89,6 +90,17 @@ def recover(folder: Path, files: FileSystem, cursor: Position) -> Recovered:
             file.close()
     files.sync_folder(folder)
     return Recovered(segments, cursor, last + 1, damaged)
+
+
+def refuse_newer(folder: Path, files: FileSystem) -> None:
+    """LogError, before anything is touched, where a later version has written a segment."""
+    for name in files.names(folder):
+        if _sequence(name) is not None:
+            file = files.open(folder / name)
+            head = file.read(0, HEADER_BYTES)
+            file.close()
+            if is_newer(head):
+                raise newer(folder)
 
 
 def find_next(file: File, segment: Segment, offset: int, end: int) -> int:

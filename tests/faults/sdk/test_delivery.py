@@ -327,3 +327,20 @@ def test_tracking_never_waits_for_the_network(make_tracker: Any, server: Capture
     assert names.count("desirepath-sender") == 1
     server.fault = None
     assert tracker.flush(timeout=10)
+
+
+def test_an_answer_that_drips_does_not_hold_the_sender(make_tracker: Any, server: Capture) -> None:
+    def drip(handler: Handler, events: list[dict[str, Any]]) -> bool:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n")
+        for _ in range(40):
+            handler.wfile.write(b"{")
+            handler.wfile.flush()
+            time.sleep(0.1)
+        return True
+
+    server.fault = drip
+    tracker = make_tracker(timeout_s=0.3)
+    tracker.track("A", user_id="u")
+    wait_until(lambda: tracker.stats().retries > 0, timeout_s=2.0)
+    server.fault = None
+    balance(tracker, server, 1)

@@ -238,3 +238,26 @@ def test_what_is_refused_later_leaves_the_disk(
 
 def on_disk(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.rglob("*.log"))
+
+
+def test_damage_is_a_loss_that_is_told(
+    app: App, server: Capture, make_tracker: Any, tmp_path: Path
+) -> None:
+    app(
+        """
+        tracker = make(flush_interval_s=60.0)
+        for n in range(100):
+            tracker.track("A", {"n": n}, user_id="u")
+        os._exit(0)
+        """
+    ).wait(timeout=20)
+    (segment,) = tmp_path.rglob("*.log")
+    raw = bytearray(segment.read_bytes())
+    raw[2000] ^= 1
+    segment.write_bytes(raw)
+    losses: list[tuple[str, int]] = []
+    tracker = make_tracker(on_loss=lambda *loss: losses.append(loss))
+    assert tracker.flush(timeout=10)
+    assert len(server.ids()) == 99
+    assert losses == [("disk", 1)]
+    assert balanced(tracker)
